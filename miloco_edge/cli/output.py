@@ -1,0 +1,59 @@
+"""All that the commands print goes through one Output: data to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a command's words go: human text or one JSON document on stdout, the rest on stderr."""
+
+    as_json: bool = False
+    verbosity: int = 0
+    """-1 quiet, 0 normal, 1 and 2 verbose."""
+
+    def data(self, document: Mapping[str, Any] | Sequence[Any]) -> None:
+        """Print the command's one JSON document (call it only when `as_json`)."""
+        click.echo(json.dumps(document, ensure_ascii=False, allow_nan=False))
+
+    def text(self, text: str, *, newline: bool = True) -> None:
+        """Print human data to stdout, at once."""
+        click.echo(text, nl=newline)
+        sys.stdout.flush()
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """Print rows under their column names to stdout."""
+        table = Table(*columns, box=None, pad_edge=False)
+        for row in rows:
+            table.add_row(*row)
+        Console(file=sys.stdout, highlight=False, soft_wrap=True).print(table)
+
+    def note(self, text: str, *, newline: bool = True, dim: bool = False) -> None:
+        """Say something beside the data, on stderr; silent with -q."""
+        if self.verbosity >= 0:
+            click.echo(click.style(text, dim=True) if dim else text, err=True, nl=newline)
+
+    def error(self, message: str, hint: str | None, kind: str) -> None:
+        """Report a failure: two lines on stderr and, with --json, its document on stdout."""
+        click.echo(f"error: {message}", err=True)
+        if hint:
+            click.echo(f"hint: {hint}", err=True)
+        if self.as_json:
+            self.error_document(message, hint, kind)
+
+    def error_document(self, message: str, hint: str | None, kind: str) -> None:
+        """Print a failure's JSON document to stdout."""
+        self.data({"error": {"type": kind, "message": message, "hint": hint}})
+
+    def progress_wanted(self) -> bool:
+        """Whether a progress bar may be drawn on stderr."""
+        return sys.stderr.isatty() and self.verbosity >= 0 and not self.as_json

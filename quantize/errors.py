@@ -1,0 +1,50 @@
+"""What can go wrong while a checkpoint becomes a GGUF pair, as one tree.
+
+    QuantizeError                the pipeline could not finish (exit code 1)
+    ├── NotFoundError            the checkpoint, a shard or an imatrix is not there (exit code 3)
+    └── RefusedError             it is there and is not used (exit code 4)
+        ├── CheckpointError      corrupt, incomplete, or of another architecture
+        └── RecipeError          a recipe that names no type, or a type that cannot hold a tensor
+
+The package imports nothing of miloco_edge, so it has its own tree; the command line maps both.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class QuantizeError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class NotFoundError(QuantizeError):
+    """A file that the pipeline needs does not exist."""
+
+    def __init__(self, path: Path, message: str, *, hint: str | None = None) -> None:
+        super().__init__(f"{path}: {message}", hint=hint)
+        self.path = path
+
+
+class RefusedError(QuantizeError):
+    """The input exists and is not used."""
+
+
+class CheckpointError(RefusedError):
+    """The checkpoint is corrupt, incomplete, or not of the Qwen2.5-VL architecture."""
+
+    def __init__(self, path: Path, message: str, *, hint: str | None = None) -> None:
+        super().__init__(f"{path}: {message}", hint=hint)
+        self.path = path
+
+
+class RecipeError(RefusedError):
+    """The recipe is unknown, or asks for something that no type can give."""
+
+    def __init__(self, recipe: str, message: str, *, hint: str | None = None) -> None:
+        super().__init__(f"recipe {recipe!r}: {message}", hint=hint)
+        self.recipe = recipe
