@@ -1,0 +1,1 @@
+"""Scripts that measure, and the checkpoint synthesizer that they and the tests use."""
