@@ -1,0 +1,7 @@
+"""Load a model, look at a clip, ask: locally, in one thread, within a budget."""
+
+from miloco_edge.engine.aio import AsyncEngine as AsyncEngine
+from miloco_edge.engine.aio import AsyncScene as AsyncScene
+from miloco_edge.engine.engine import Engine as Engine
+from miloco_edge.engine.scene import AnswerStream as AnswerStream
+from miloco_edge.engine.scene import Scene as Scene

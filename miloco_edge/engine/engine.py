@@ -1,0 +1,285 @@
+"""The engine: a model in memory, owned by one thread, callable from any."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypedDict, TypeVar, Unpack
+
+from miloco_edge import registry, video
+from miloco_edge.engine.interrupt import Interrupt, Request
+from miloco_edge.engine.look import Lookout
+from miloco_edge.engine.scene import Scene
+from miloco_edge.errors import ClosedError
+from miloco_edge.llama import (
+    MAX_TOKENS,
+    Context,
+    TextModel,
+    VisionEncoder,
+    VisionShape,
+    free_gpu_bytes,
+    gpu_layers_that_fit,
+)
+from miloco_edge.prompt import ChatFacts, chat_facts
+from miloco_edge.prompt.chat import SMART_HOME, Language
+from miloco_edge.registry import GGUFHeader, ModelFiles
+from miloco_edge.types import Budget
+from miloco_edge.video import Clip, FittedClip
+
+T = TypeVar("T")
+
+VISUAL_TOKENS = 1024
+"""Visual tokens of a clip unless the budget says otherwise."""
+CONTEXT = 8192
+MAX_CONTEXT = 16384
+"""The longest context that the model was trained for at home (arXiv 2512.17436, 3.1)."""
+
+
+class LoadOptions(TypedDict, total=False):
+    """How to load a model."""
+
+    mmproj: Path | str | None
+    """The mmproj, where it does not lie beside the text GGUF."""
+    threads: int | None
+    """CPU threads; all physical ones by default."""
+    gpu_layers: int | Literal["auto"]
+    """Layers on the GPU; "auto" is what its free memory holds, 0 without a GPU build."""
+    context: int
+    """Tokens that all open scenes and answers share."""
+    offline: bool
+    """Take hub models from the cache alone."""
+
+
+class LookOptions(TypedDict, total=False):
+    """How to look."""
+
+    budget: Budget | None
+    """Visual tokens and seconds of the look."""
+    system: str | None
+    """System prompt; the model's own by default."""
+    smart_home: bool
+    """Ask for answers as one JSON object that a hub can parse."""
+    language: Language
+    """Language of the smart-home prompt."""
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """What lives in llama.cpp, and what was read off the files."""
+
+    files: ModelFiles
+    model: TextModel
+    context: Context
+    vision: VisionEncoder
+    lookout: Lookout
+    facts: ChatFacts
+
+    def close(self) -> None:
+        self.vision.close()
+        self.context.close()
+        self.model.close()
+
+
+class Engine:
+    """A model in memory. Make it with `Engine.load`; close it, or use it as a context manager.
+
+        with Engine.load("demo") as engine:
+            with engine.look(Clip.from_file("clip.mp4")) as scene:
+                print(scene.ask("What is the person doing?").text)
+
+    Any thread may call it; the work is done one request at a time in a thread of its own.
+    """
+
+    def __init__(self, executor: Executor, loaded: _Loaded, load_s: float) -> None:
+        self._executor, self._loaded = executor, loaded
+        self.load_s = load_s
+        self._interrupts: set[Interrupt] = set()
+        self._closed = False
+
+    @classmethod
+    def load(
+        cls, ref: str | Path | None = None, **options: Unpack[LoadOptions]
+    ) -> Engine:
+        """Load the pair of files that `ref` names (CONTRACT: model reference).
+
+        Raises ModelNotFoundError, GGUFError, ModelMismatchError or ModelLoadError.
+        """
+        started = time.perf_counter()
+        executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="miloco-edge")
+        try:
+            loaded = executor.submit(_load, ref, options).result()
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            raise
+        return cls(executor, loaded, time.perf_counter() - started)
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def files(self) -> ModelFiles:
+        """The files that were loaded, and what is known of them."""
+        return self._loaded.files
+
+    @property
+    def merges_pairs(self) -> bool:
+        """Whether this build of llama.cpp merges frame pairs as the model was trained."""
+        return self._loaded.vision.merges_pairs
+
+    def look(self, clip: Clip | None = None, **options: Unpack[LookOptions]) -> Scene:
+        """Fit a clip to the budget, encode it and prefill it once; ask the scene as often as needed.
+
+        Without a clip the scene is a conversation without pictures. A look that would miss its
+        deadline stops early, and its scene says so. Raises MediaError for a budget that no picture
+        fits, ContextFullError, NonFiniteError, ClosedError.
+        """
+        return self.start_look(clip, **options).result()
+
+    def start_look(self, clip: Clip | None, **options: Unpack[LookOptions]) -> Request[Scene]:
+        """As `look`, without waiting."""
+        budget = options.get("budget") or Budget()
+        language = options.get("language", "en")
+        system = options.get("system") or (
+            SMART_HOME[language] if options.get("smart_home") else self._loaded.facts.system
+        )
+        interrupt = Interrupt(budget.seconds)
+        return self._submit(lambda: self._look(clip, budget, system, interrupt), interrupt)
+
+    def fit(self, clip: Clip, visual_tokens: int | None = None) -> FittedClip:
+        """What `look` would show the model of a clip."""
+        return video.fit(
+            clip,
+            self.files.preprocessor,
+            visual_tokens or VISUAL_TOKENS,
+            max_tokens_per_patch=MAX_TOKENS,
+        )
+
+    def cancel(self) -> None:
+        """Stop every look in flight, from any thread; the engine goes on."""
+        for interrupt in list(self._interrupts):
+            interrupt.cancel()
+
+    def close(self) -> None:
+        """Stop what is running and free the model; a second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        self.cancel()
+        self._loaded.context.abort.set()
+        self._executor.submit(self._loaded.close)
+        self._executor.shutdown(wait=True)
+
+    def _submit(self, work: Callable[[], T], interrupt: Interrupt) -> Request[T]:
+        if self._closed:
+            raise ClosedError("expected an open engine, got one that was closed")
+        self._interrupts.add(interrupt)
+        future = self._executor.submit(work)
+        future.add_done_callback(lambda _: self._interrupts.discard(interrupt))
+        return Request(future, interrupt)
+
+    def _look(
+        self, clip: Clip | None, budget: Budget, system: str, interrupt: Interrupt
+    ) -> Scene:
+        started = time.perf_counter()
+        fitted = None if clip is None else self.fit(clip, budget.visual_tokens)
+        fit_s = time.perf_counter() - started
+        prefilled = self._loaded.lookout.look(
+            fitted,
+            system=system,
+            tokens_per_second=self.files.preprocessor.tokens_per_second,
+            interrupt=interrupt,
+        )
+        return Scene(
+            self._executor,
+            self._loaded.lookout,
+            prefilled,
+            fitted,
+            facts=self._loaded.facts,
+            sampling=self.files.sampling,
+            tokens_per_second=self.files.preprocessor.tokens_per_second,
+            fit_s=fit_s,
+        )
+
+
+def _load(ref: str | Path | None, options: LoadOptions) -> _Loaded:
+    files = registry.resolve(
+        ref, mmproj=options.get("mmproj"), offline=options.get("offline", False)
+    )
+    # llama.cpp aborts the process on some malformed files, so ours is the first look at them.
+    text, mmproj = registry.read_header(files.text), registry.read_header(files.mmproj)
+    registry.check_pair(text, mmproj)
+    threads = options.get("threads") or _physical_cores()
+    n_ctx = options.get("context") or CONTEXT
+    layers = _gpu_layers(options.get("gpu_layers", "auto"), text, mmproj, n_ctx)
+    model = TextModel(files.text, file_type=files.file_type, gpu_layers=layers)
+    try:
+        n_ctx = min(n_ctx, MAX_CONTEXT, model.n_ctx_train)
+        context = Context(model, n_ctx=n_ctx, threads=threads)
+        try:
+            vision = VisionEncoder(
+                files.mmproj, model, _vision_shape(mmproj), threads=threads, use_gpu=layers > 0
+            )
+        except BaseException:
+            context.close()
+            raise
+    except BaseException:
+        model.close()
+        raise
+    facts = chat_facts(model.chat_template())
+    loaded = _Loaded(files, model, context, vision, Lookout(model, context, vision), facts)
+    try:
+        # The system prompt is prefilled now: it warms the model up and every scene starts from it.
+        loaded.lookout.opening(facts.system, media=True)
+    except BaseException:
+        loaded.close()
+        raise
+    return loaded
+
+
+def _vision_shape(mmproj: GGUFHeader) -> VisionShape:
+    return VisionShape(
+        layers=int(mmproj.metadata["clip.vision.block_count"]),
+        hidden=int(mmproj.metadata["clip.vision.embedding_length"]),
+        ffn=int(mmproj.metadata["clip.vision.feed_forward_length"]),
+    )
+
+
+def _gpu_layers(
+    wanted: int | Literal["auto"], text: GGUFHeader, mmproj: GGUFHeader, n_ctx: int
+) -> int:
+    if wanted != "auto":
+        return wanted
+    if (free := free_gpu_bytes()) == 0:
+        return 0
+    metadata = text.metadata
+    layers = int(metadata["qwen2vl.block_count"])
+    heads, heads_kv = (
+        int(metadata[f"qwen2vl.attention.head_count{kv}"]) for kv in ("", "_kv")
+    )
+    head_dim = int(metadata["qwen2vl.embedding_length"]) // heads
+    return gpu_layers_that_fit(
+        layers=layers,
+        weight_bytes=sum(t.nbytes for t in text.tensors),
+        kv_bytes=layers * 2 * heads_kv * head_dim * 2 * n_ctx,
+        vision_bytes=sum(t.nbytes for t in mmproj.tensors),
+        free_bytes=free,
+    )
+
+
+def _physical_cores() -> int:
+    """Cores this process may use, without counting hyper-threads twice where Linux tells."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    if allowed is None:
+        return os.cpu_count() or 1
+    cores = set()
+    for cpu in allowed:
+        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        cores.add(siblings.read_text() if siblings.is_file() else str(cpu))
+    return len(cores)

@@ -1,0 +1,177 @@
+"""From a prefilled prompt to text: sampling, thinking budget, deadline."""
+
+from __future__ import annotations
+
+import codecs
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miloco_edge.engine.interrupt import Interrupt
+from miloco_edge.llama import Context, Interrupted, Sampler, Sampling, TextModel, token_logprob
+from miloco_edge.prompt.chat import CLOSE_THINK, EMPTY_THINK
+from miloco_edge.prompt.thinking import Piece, ThinkParser
+from miloco_edge.types import FinishReason, TokenLogprob
+
+Emit = Callable[[Piece], None]
+
+# A thought is closed early enough for an answer of this length before the deadline.
+_ANSWER_RESERVE_TOKENS = 32
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What was generated after a prompt."""
+
+    text: str
+    thinking: str | None
+    finish_reason: FinishReason
+    thinking_tokens: int
+    completion_tokens: int
+    """All tokens that were sampled, thinking included; forced ones are not counted."""
+    logprobs: tuple[TokenLogprob, ...]
+    first_token_at: float | None
+    """time.perf_counter() when the first token was chosen."""
+
+
+class Generator:
+    """One answer under way in one sequence of the context."""
+
+    def __init__(
+        self,
+        context: Context,
+        sequence: int,
+        position: int,
+        *,
+        sampling: Sampling,
+        think: bool,
+        thinking_tokens: int,
+        answer_tokens: int,
+        top_logprobs: int,
+        interrupt: Interrupt,
+        emit: Emit,
+    ) -> None:
+        self._context, self._sequence = context, sequence
+        self._prompt_end = self._position = position
+        self._sampling = sampling
+        self._think = think
+        self._thinking_budget, self._answer_budget = thinking_tokens, answer_tokens
+        self._top_logprobs = top_logprobs
+        self._interrupt = interrupt
+        self._emit = emit
+        self._restart(think=think)
+        self._token_seconds = 0.0
+        self._first_token_at: float | None = None
+        self._sampled = 0
+
+    def run(self) -> Generation:
+        """Generate until the model ends its turn, a budget is used up, or the caller stops it.
+
+        The context's newest logits must be those of the prompt's last token.
+        """
+        finish: FinishReason = "stop"
+        # The grammar binds the answer; thoughts are free.
+        thought = Sampler(self._context.model, replace(self._sampling, grammar=None))
+        answer = Sampler(self._context.model, self._sampling)
+        try:
+            if self._think and self._thinking_budget == 0:
+                self._force(EMPTY_THINK)
+            finish = self._loop(thought, answer)
+        except Interrupted:
+            finish = self._interrupt.reason() or "cancelled"
+        finally:
+            thought.close()
+            answer.close()
+        self._say(self._parser.feed(self._utf8.decode(b"", final=True)))
+        thinking, text, pieces = self._parser.finish()
+        self._say(pieces)
+        return Generation(
+            text,
+            thinking,
+            finish,
+            self._thinking_tokens,
+            self._sampled,
+            tuple(self._logprobs),
+            self._first_token_at,
+        )
+
+    def _loop(self, thought: Sampler, answer: Sampler) -> FinishReason:
+        model = self._context.model
+        while True:
+            if (reason := self._interrupt.reason()) is not None:
+                return reason
+            thinking = self._parser.in_thinking
+            token = (thought if thinking else answer).sample(self._context)
+            self._sampled += 1
+            if self._first_token_at is None:
+                self._first_token_at = time.perf_counter()
+            if self._top_logprobs and not thinking:
+                logits = self._context.last_logits()
+                self._logprobs.append(token_logprob(model, logits, token, self._top_logprobs))
+            if model.ends_generation(token):
+                if thinking and self._parser.opened:
+                    self._force(CLOSE_THINK)  # it thought, and ended without an answer
+                    continue
+                return "stop"
+            self._say(self._parser.feed(self._utf8.decode(model.piece(token))))
+            if self._parser.unwanted:
+                self._rewind_unwanted_thought()
+                continue
+            if thinking:
+                self._thinking_tokens += 1
+            else:
+                self._answer_tokens += 1
+            if self._parser.in_thinking and self._must_close():
+                self._decode(np.array([token], np.int32))
+                self._force(CLOSE_THINK)
+            elif self._answer_tokens >= self._answer_budget:
+                return "length"
+            else:
+                self._decode(np.array([token], np.int32))
+
+    def _must_close(self) -> bool:
+        reserve = self._token_seconds * min(self._answer_budget, _ANSWER_RESERVE_TOKENS)
+        return (
+            self._thinking_tokens >= self._thinking_budget or self._interrupt.remaining() < reserve
+        )
+
+    def _rewind_unwanted_thought(self) -> None:
+        """The model thinks under /no_think: take it back and let it answer after an empty think."""
+        cells = self._position - self._prompt_end
+        self._context.truncate(self._sequence, self._prompt_end, cells)
+        self._position = self._prompt_end
+        self._restart(think=False)
+        self._force(EMPTY_THINK)
+
+    def _restart(self, *, think: bool) -> None:
+        self._parser = ThinkParser(think=think)
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+        self._thinking_tokens = self._answer_tokens = 0
+        self._logprobs: list[TokenLogprob] = []
+
+    def _force(self, text: str) -> None:
+        """Put words into the model's mouth."""
+        self._decode(self._context.model.tokenize(text, special=True))
+        self._say(self._parser.feed(text))
+
+    def _decode(self, tokens: NDArray[np.int32]) -> None:
+        started = time.perf_counter()
+        self._context.decode_tokens(self._sequence, tokens, self._position)
+        self._position += len(tokens)
+        if len(tokens) == 1:
+            self._token_seconds = time.perf_counter() - started
+
+    def _say(self, pieces: list[Piece]) -> None:
+        for piece in pieces:
+            self._emit(piece)
+
+
+def cells_needed(
+    model: TextModel, prompt: int, *, think: bool, thinking_tokens: int, answer_tokens: int
+) -> int:
+    """KV cells that a prompt of `prompt` tokens and its answer may fill at most."""
+    forced = len(model.tokenize(EMPTY_THINK + CLOSE_THINK, special=True))
+    return prompt + answer_tokens + forced + (thinking_tokens if think else 0)

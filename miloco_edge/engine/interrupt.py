@@ -1,0 +1,101 @@
+"""Why a request must stop: its deadline passed, or its caller gave up."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+from miloco_edge.llama import AbortFlag
+
+T = TypeVar("T")
+StopReason = Literal["deadline", "cancelled"]
+
+
+class Stopped(Exception):
+    """Raised inside the worker when a request must stop. Never leaves the engine."""
+
+    def __init__(self, reason: StopReason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Interrupt:
+    """One request's deadline and its caller's change of mind, from any thread.
+
+    While armed, either sets llama.cpp's abort flag, so a computation under way ends at its next
+    graph node (CPU) or slice.
+    """
+
+    def __init__(self, seconds: float | None = None) -> None:
+        self._end = None if seconds is None else time.monotonic() + seconds
+        self._cancelled = threading.Event()
+        self._lock = threading.Lock()
+        self._flag: AbortFlag | None = None
+
+    def cancel(self) -> None:
+        """Ask the request to stop; one that has ended already is left alone."""
+        self._cancelled.set()
+        self._abort()
+
+    def remaining(self) -> float:
+        """Seconds to the deadline; infinite without one, negative after it."""
+        return float("inf") if self._end is None else self._end - time.monotonic()
+
+    def reason(self) -> StopReason | None:
+        """Why to stop, if there is a reason now."""
+        if self._cancelled.is_set():
+            return "cancelled"
+        return "deadline" if self.remaining() <= 0 else None
+
+    def check(self) -> None:
+        """Raise Stopped if there is a reason to stop."""
+        if (reason := self.reason()) is not None:
+            raise Stopped(reason)
+
+    @contextmanager
+    def armed(self, flag: AbortFlag) -> Iterator[None]:
+        """Let the deadline and `cancel` reach into computations made inside the block."""
+        timer = None
+        if self._end is not None:
+            timer = threading.Timer(max(0.0, self.remaining()), self._abort)
+            timer.daemon = True
+        with self._lock:
+            self._flag = flag
+        if self._cancelled.is_set():
+            self._abort()
+        if timer is not None:
+            timer.start()
+        try:
+            yield
+        finally:
+            if timer is not None:
+                timer.cancel()
+            with self._lock:
+                self._flag = None
+                flag.clear()
+
+    def _abort(self) -> None:
+        with self._lock:
+            if self._flag is not None:
+                self._flag.set()
+
+
+@dataclass(frozen=True)
+class Request(Generic[T]):
+    """Work handed to the engine's thread, and the handle to stop it."""
+
+    future: Future[T]
+    interrupt: Interrupt
+
+    def result(self) -> T:
+        """Wait for the outcome; leaving early (Ctrl-C) cancels the work."""
+        try:
+            return self.future.result()
+        except BaseException:
+            self.interrupt.cancel()
+            raise

@@ -1,0 +1,170 @@
+"""Prefill of a scene: visual tokens where the model was trained to find them."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miloco_edge.engine.cache import EmbeddingCache
+from miloco_edge.engine.interrupt import Interrupt, Stopped, StopReason
+from miloco_edge.llama import Context, Interrupted, TextModel, VisionEncoder
+from miloco_edge.prompt import Text, grid_positions, next_position, opening, temporal_step
+from miloco_edge.prompt.chat import VISION_END, VISION_START
+from miloco_edge.types import RGB, VisualTokens
+from miloco_edge.video import FittedClip
+
+
+@dataclass(frozen=True)
+class Prefilled:
+    """A scene in the KV cache."""
+
+    sequence: int
+    position: int
+    """Where the next text token goes."""
+    pending: str
+    """Template text that comes before the question and is decoded with it."""
+    tokens: int
+    visual_tokens: int
+    cached_tokens: int
+    """Of `tokens`, those whose KV was there already (the system prompt)."""
+    vision_s: float
+    prefill_s: float
+    stopped: StopReason | None = None
+    """Set if time ran out or the caller left before the scene was whole; it has no cells then."""
+
+
+class Lookout:
+    """The model, its context and what can be reused between scenes. Used by one thread."""
+
+    def __init__(self, model: TextModel, context: Context, vision: VisionEncoder) -> None:
+        self.model, self.context, self.vision = model, context, vision
+        self.embeddings = EmbeddingCache()
+        # System prompt -> its sequence and length; the oldest is dropped beyond four.
+        self._openings: OrderedDict[tuple[str, bool], tuple[int, int]] = OrderedDict()
+
+    def look(
+        self, clip: FittedClip | None, *, system: str, tokens_per_second: float, interrupt: Interrupt
+    ) -> Prefilled:
+        """Encode and prefill `clip` after the system prompt; without a clip, the prompt alone."""
+        opening_sequence, position, cached = self.opening(system, media=clip is not None)
+        if clip is None:
+            sequence = self.context.new_sequence(copy_of=opening_sequence)
+            return Prefilled(sequence, position, "", position, 0, cached, 0.0, 0.0)
+        started = time.perf_counter()
+        with interrupt.armed(self.context.abort):
+            try:
+                visual = [self._encode(frames, interrupt) for frames in _patches(clip)]
+            except Stopped as stop:
+                return _cut_short(stop.reason, vision_s=time.perf_counter() - started)
+            encoded = time.perf_counter()
+            n = sum(len(v.embeddings) for v in visual)
+            self.context.reserve(n)
+            sequence = self.context.new_sequence(copy_of=opening_sequence)
+            try:
+                if clip.layout == "video":
+                    step = temporal_step(clip.fps, tokens_per_second)
+                    end = self._prefill(sequence, visual, position, step, interrupt)
+                    markers = 0
+                else:
+                    end, markers = self._prefill_pictures(sequence, visual, position, interrupt)
+            except Stopped as stop:
+                self.context.drop_sequence(sequence)
+                return _cut_short(stop.reason, vision_s=encoded - started)
+            except Interrupted:
+                self.context.drop_sequence(sequence)
+                reason = interrupt.reason() or "cancelled"
+                return _cut_short(reason, vision_s=encoded - started)
+            except BaseException:
+                self.context.drop_sequence(sequence)
+                raise
+        return Prefilled(
+            sequence,
+            end,
+            VISION_END,
+            tokens=position + n + markers,
+            visual_tokens=n,
+            cached_tokens=cached,
+            vision_s=encoded - started,
+            prefill_s=time.perf_counter() - encoded,
+        )
+
+    def tokenize(self, pieces: list[Text]) -> NDArray[np.int32]:
+        """Token ids of prompt pieces: (n,) int32."""
+        parts = [self.model.tokenize(p.text, special=p.special) for p in pieces if p.text]
+        return np.concatenate(parts) if parts else np.empty(0, np.int32)
+
+    def opening(self, system: str, *, media: bool) -> tuple[int, int, int]:
+        """Sequence and length of the prefilled system prompt, and how much of it was there.
+
+        Kept for every later scene, so it is finished whatever the request's deadline.
+        """
+        key = (system, media)
+        if key in self._openings:
+            self._openings.move_to_end(key)
+            sequence, length = self._openings[key]
+            return sequence, length, length
+        pieces = opening(system) + ([Text(VISION_START, special=True)] if media else [])
+        tokens = self.tokenize(pieces)
+        sequence = self.context.new_sequence()
+        try:
+            self.context.decode_tokens(sequence, tokens, 0)
+        except BaseException:
+            self.context.drop_sequence(sequence)
+            raise
+        self._openings[key] = (sequence, len(tokens))
+        if len(self._openings) > 4:
+            _, (oldest, _) = self._openings.popitem(last=False)
+            self.context.drop_sequence(oldest)
+        return sequence, len(tokens), 0
+
+    def _encode(self, frames: tuple[RGB, ...], interrupt: Interrupt) -> VisualTokens:
+        interrupt.check()
+        height, width, _ = frames[0].shape
+        if not self.embeddings.holds(frames):
+            expected = self.vision.predict_seconds(height * width // (28 * 28))
+            if expected > interrupt.remaining():
+                raise Stopped("deadline")
+        return self.embeddings.get(frames, self.vision.encode)
+
+    def _prefill_pictures(
+        self, sequence: int, visual: list[VisualTokens], position: int, interrupt: Interrupt
+    ) -> tuple[int, int]:
+        """Decode pictures one after another: the next position, and the marker tokens between."""
+        between = self.model.tokenize(VISION_END + VISION_START, special=True)
+        for i, picture in enumerate(visual):
+            if i > 0:
+                self.context.decode_tokens(sequence, between, position, interrupt.check)
+                position += len(between)
+            position = self._prefill(sequence, [picture], position, 1, interrupt)
+        return position, len(between) * (len(visual) - 1)
+
+    def _prefill(
+        self,
+        sequence: int,
+        visual: list[VisualTokens],
+        position: int,
+        step: int,
+        interrupt: Interrupt,
+    ) -> int:
+        """Decode the patches of one video, or one picture, as one batch: the next position."""
+        _, height, width = visual[0].grid
+        grid = (len(visual), height, width)
+        embeddings = np.concatenate([v.embeddings for v in visual])
+        positions = grid_positions(position, grid, step)
+        self.context.decode_visual(sequence, embeddings, positions, interrupt.check)
+        return next_position(position, grid, step)
+
+
+def _patches(clip: FittedClip) -> list[tuple[RGB, ...]]:
+    """What the ViT sees at once: frame pairs of a video, or one picture."""
+    if clip.layout == "images" or len(clip.frames) == 1:
+        return [(frame,) for frame in clip.frames]
+    return list(zip(clip.frames[0::2], clip.frames[1::2], strict=True))
+
+
+def _cut_short(reason: StopReason, *, vision_s: float) -> Prefilled:
+    return Prefilled(-1, 0, "", 0, 0, 0, vision_s, 0.0, reason)

@@ -1,0 +1,314 @@
+"""A clip that was looked at once and can be asked many times."""
+
+from __future__ import annotations
+
+import queue
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from typing import TypedDict, TypeVar, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miloco_edge.engine.generate import Generation, Generator, cells_needed
+from miloco_edge.engine.interrupt import Interrupt, Request
+from miloco_edge.engine.look import Lookout, Prefilled
+from miloco_edge.errors import ClosedError
+from miloco_edge.llama import Interrupted, Sampling
+from miloco_edge.prompt import ChatFacts, Text, Turn, question, temporal_step
+from miloco_edge.prompt.grounding import Grounding, Reference, parse_grounding
+from miloco_edge.prompt.thinking import Piece
+from miloco_edge.types import Answer, Budget, SamplingDefaults, Timings, Usage
+from miloco_edge.video import FittedClip
+
+T = TypeVar("T")
+
+ANSWER_TOKENS = 512
+THINKING_TOKENS = 1024
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A question and how to answer it."""
+
+    question: str
+    budget: Budget
+    history: tuple[Turn, ...]
+    think: bool
+    sampling: Sampling
+    top_logprobs: int
+
+
+class AskOptions(TypedDict, total=False):
+    """How to answer."""
+
+    budget: Budget | None
+    """Answer tokens, thinking tokens and seconds of this answer."""
+    history: Sequence[Turn]
+    """Earlier turns of a conversation about the same scene."""
+    think: bool
+    """Let the model think first; by default it answers at once (/no_think)."""
+    sampling: Sampling | None
+    """Defaults to the model's own parameters."""
+    top_logprobs: int
+    """Report that many candidates for each token of the answer (not of the thinking)."""
+
+
+class AnswerStream:
+    """The pieces of an answer as they come; `answer` is the whole once they have all come."""
+
+    def __init__(self, request: Request[Answer], pieces: queue.SimpleQueue[Piece | None]) -> None:
+        self._request, self._pieces = request, pieces
+
+    def __iter__(self) -> Iterator[Piece]:
+        """Yield pieces; leaving the loop early cancels the rest."""
+        finished = False
+        try:
+            while (piece := self._pieces.get()) is not None:
+                yield piece
+            finished = True
+            self._request.result()
+        finally:
+            if not finished:
+                self._request.interrupt.cancel()
+
+    def cancel(self) -> None:
+        """Stop generating, from any thread; the answer so far stays available."""
+        self._request.interrupt.cancel()
+
+    @property
+    def answer(self) -> Answer:
+        """The whole answer; waits for it."""
+        return self._request.result()
+
+
+class Scene:
+    """A clip in the KV cache. Close it, or use it as a context manager, to free its cells.
+
+    A scene whose time ran out before it was whole answers with `finish_reason` "deadline" and no
+    text: never a guess.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        lookout: Lookout,
+        prefilled: Prefilled,
+        clip: FittedClip | None,
+        *,
+        facts: ChatFacts,
+        sampling: SamplingDefaults,
+        tokens_per_second: float,
+        fit_s: float,
+    ) -> None:
+        self.clip = clip
+        self.timings = Timings(
+            video_s=fit_s, vision_s=prefilled.vision_s, prefill_s=prefilled.prefill_s
+        )
+        self._executor, self._lookout, self._prefilled = executor, lookout, prefilled
+        self._facts, self._sampling = facts, sampling
+        self._reference = _reference(clip, tokens_per_second)
+        self._in_flight: weakref.WeakSet[Interrupt] = weakref.WeakSet()
+        self._asked = False
+        # A scene that is forgotten rather than closed gives its cells back all the same.
+        self._release = weakref.finalize(self, _release, executor, lookout, prefilled)
+        self._release.atexit = False
+
+    def __enter__(self) -> Scene:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def usage(self) -> Usage:
+        """What looking cost: tokens of the prompt up to the end of the media."""
+        return Usage(
+            prompt_tokens=self._prefilled.tokens,
+            visual_tokens=self._prefilled.visual_tokens,
+            cached_tokens=self._prefilled.cached_tokens,
+        )
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole clip was looked at before the deadline."""
+        return self._prefilled.stopped is None
+
+    def ask(self, question: str, **options: Unpack[AskOptions]) -> Answer:
+        """Answer a question about the scene. Only its own tokens are new; the rest is cached.
+
+        Raises ContextFullError if prompt and budgets do not fit, ClosedError after `close`.
+        """
+        return self.start_ask(question, **options).result()
+
+    def stream(self, question: str, **options: Unpack[AskOptions]) -> AnswerStream:
+        """As `ask`, with the pieces of text as they come."""
+        pieces: queue.SimpleQueue[Piece | None] = queue.SimpleQueue()
+        request = self.start_ask(question, emit=pieces.put, **options)
+        request.future.add_done_callback(lambda _: pieces.put(None))
+        return AnswerStream(request, pieces)
+
+    def start_ask(
+        self,
+        question: str,
+        *,
+        emit: Callable[[Piece], None] = lambda _: None,
+        **options: Unpack[AskOptions],
+    ) -> Request[Answer]:
+        """As `ask`, without waiting: `emit` is called in the engine's thread."""
+        ask = Ask(
+            question,
+            options.get("budget") or Budget(),
+            tuple(options.get("history", ())),
+            options.get("think", False) and self._facts.thinks,
+            options.get("sampling")
+            or Sampling(self._sampling.temperature, self._sampling.top_p),
+            options.get("top_logprobs", 0),
+        )
+        interrupt = Interrupt(ask.budget.seconds)
+        return self._submit(lambda: self._answer(ask, interrupt, emit), interrupt)
+
+    def first_token_logits(self, question: str, *, think: bool = False) -> NDArray[np.float32]:
+        """Logits (n_vocab,) at the first token of the answer, before any sampling."""
+
+        def work() -> NDArray[np.float32]:
+            context = self._lookout.context
+            tokens = self._suffix(Ask(question, Budget(), (), think, Sampling(), 0))
+            sequence = context.new_sequence(copy_of=self._prefilled.sequence)
+            try:
+                return context.decode_tokens(sequence, tokens, self._prefilled.position)
+            finally:
+                context.drop_sequence(sequence)
+
+        return self._submit(work, Interrupt()).result()
+
+    def cancel(self) -> None:
+        """Stop every question in flight, from any thread; the scene goes on."""
+        for interrupt in list(self._in_flight):
+            interrupt.cancel()
+
+    def close(self) -> None:
+        """Give the scene's cells back; a second call does nothing."""
+        self.cancel()
+        self._release()
+
+    def _submit(self, work: Callable[[], T], interrupt: Interrupt) -> Request[T]:
+        if not self._release.alive:
+            raise ClosedError("expected an open scene, got one that was closed")
+        self._in_flight.add(interrupt)
+        try:
+            return Request(self._executor.submit(work), interrupt)
+        except RuntimeError as error:
+            raise ClosedError("expected an open engine, got one that was closed") from error
+
+    def _suffix(self, ask: Ask) -> NDArray[np.int32]:
+        pieces = question(ask.question, history=ask.history, think=ask.think, facts=self._facts)
+        pending = [Text(self._prefilled.pending, special=True)]
+        return self._lookout.tokenize(pending + pieces)
+
+    def _answer(self, ask: Ask, interrupt: Interrupt, emit: Callable[[Piece], None]) -> Answer:
+        started = time.perf_counter()
+        stopped = self._prefilled.stopped or interrupt.reason()
+        if stopped is not None:
+            return Answer(ask.question, "", None, stopped, self.usage, Timings(total_s=0.0))
+        context = self._lookout.context
+        suffix = self._suffix(ask)
+        budget = {
+            "thinking_tokens": _default(ask.budget.thinking_tokens, THINKING_TOKENS),
+            "answer_tokens": _default(ask.budget.answer_tokens, ANSWER_TOKENS),
+        }
+        context.reserve(
+            cells_needed(self._lookout.model, len(suffix), think=ask.think, **budget)
+        )
+        # The first answer pays for the look; the next ones find it in the cache.
+        cached = self._prefilled.tokens if self._asked else self._prefilled.cached_tokens
+        usage = replace(
+            self.usage, prompt_tokens=self._prefilled.tokens + len(suffix), cached_tokens=cached
+        )
+        position = self._prefilled.position
+        sequence = context.new_sequence(copy_of=self._prefilled.sequence)
+        try:
+            with interrupt.armed(context.abort):
+                try:
+                    context.decode_tokens(sequence, suffix, position)
+                except Interrupted:
+                    reason = interrupt.reason() or "cancelled"
+                    total = time.perf_counter() - started
+                    return Answer(ask.question, "", None, reason, usage, Timings(total_s=total))
+                prefilled = time.perf_counter()
+                self._asked = True
+                generation = Generator(
+                    context,
+                    sequence,
+                    position + len(suffix),
+                    sampling=ask.sampling,
+                    think=ask.think,
+                    top_logprobs=ask.top_logprobs,
+                    interrupt=interrupt,
+                    emit=emit,
+                    **budget,
+                ).run()
+        finally:
+            context.drop_sequence(sequence)
+        return self._finish(ask, generation, usage, started, prefilled)
+
+    def _finish(
+        self, ask: Ask, generation: Generation, usage: Usage, started: float, prefilled: float
+    ) -> Answer:
+        ended = time.perf_counter()
+        first = generation.first_token_at
+        grounding = Grounding()
+        if self._reference is not None:
+            grounding = parse_grounding(generation.text, self._reference)
+        return Answer(
+            ask.question,
+            generation.text,
+            generation.thinking,
+            generation.finish_reason,
+            replace(
+                usage,
+                thinking_tokens=generation.thinking_tokens,
+                completion_tokens=generation.completion_tokens,
+            ),
+            Timings(
+                prefill_s=prefilled - started,
+                first_token_s=None if first is None else first - started,
+                generate_s=ended - prefilled,
+                total_s=ended - started,
+            ),
+            grounding.boxes,
+            grounding.points,
+            grounding.spans,
+            generation.logprobs if ask.top_logprobs else None,
+        )
+
+
+def _release(executor: Executor, lookout: Lookout, prefilled: Prefilled) -> None:
+    if prefilled.stopped is not None:
+        return
+    try:
+        executor.submit(lookout.context.drop_sequence, prefilled.sequence)
+    except RuntimeError:
+        return  # the engine is closed, and its cells with it
+
+
+def _default(value: int | None, default: int) -> int:
+    return default if value is None else value
+
+
+def _reference(clip: FittedClip | None, tokens_per_second: float) -> Reference | None:
+    """What the model's pixels and seconds are in the source; None where there is no picture."""
+    if clip is None:
+        return None
+    width, height = clip.size
+    source_width, source_height = clip.source_sizes[0]
+    step = temporal_step(clip.fps, tokens_per_second)
+    return Reference(
+        x=source_width / width,
+        y=source_height / height,
+        second=(2 / clip.fps) / (step / tokens_per_second),
+        start_s=clip.times_s[0],
+    )

@@ -1,0 +1,193 @@
+"""A context: KV cells, sequences, and decoding of tokens and visual tokens into them."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+
+import llama_cpp
+import numpy as np
+from numpy.typing import NDArray
+
+from miloco_edge.errors import ContextFullError, EngineError, ModelLoadError, NonFiniteError
+from miloco_edge.llama import native
+from miloco_edge.llama.model import TextModel
+
+_DECODE_NO_SLOT, _DECODE_ABORTED = 1, 2
+
+
+class Interrupted(Exception):
+    """A stop was asked for while tokens were decoded. Not an error: the caller knows why."""
+
+
+class Context:
+    """A KV cache shared by many sequences, and the buffers to decode into it.
+
+    The cache is unified: `copy` of a sequence is metadata only, and the cells of a scene are held
+    once however many questions hang on it. Positions are M-RoPE's; `llama_memory_seq_add` and
+    `seq_div` abort the process for such models (llama-kv-cache.cpp), so nothing here shifts.
+    """
+
+    def __init__(
+        self,
+        model: TextModel,
+        *,
+        n_ctx: int,
+        threads: int,
+        n_batch: int = 512,
+        n_seq: int = 64,
+    ) -> None:
+        self.model = model
+        self.abort = native.AbortFlag()
+        self.n_batch = min(n_batch, n_ctx)
+        params = llama_cpp.llama_context_default_params()
+        params.n_ctx = n_ctx
+        # One physical batch per call: more tokens than n_batch is an assert in llama_decode, and
+        # the clock is read between calls.
+        params.n_batch = params.n_ubatch = self.n_batch
+        params.n_seq_max = n_seq
+        params.n_threads = params.n_threads_batch = threads
+        params.kv_unified = True
+        params.no_perf = True
+        params.abort_callback = self.abort.callback
+        params.abort_callback_data = self.abort.data
+        native.take_last_error()
+        self.handle = llama_cpp.llama_init_from_model(model.handle, params)
+        if not self.handle:
+            raise ModelLoadError(
+                f"{model.path.name}: llama.cpp could not make a context of {n_ctx} tokens: "
+                f"{native.take_last_error()}",
+                hint="try a smaller --context",
+            )
+        self.n_ctx = int(llama_cpp.llama_n_ctx(self.handle))
+        self._memory = llama_cpp.llama_get_memory(self.handle)
+        self._free_sequences = list(range(n_seq - 1, -1, -1))
+        self._own_cells: dict[int, int] = {}
+
+    def close(self) -> None:
+        """Free the cache; a second call does nothing."""
+        if self.handle:
+            llama_cpp.llama_free(self.handle)
+            self.handle = None
+
+    def new_sequence(self, copy_of: int | None = None) -> int:
+        """An empty sequence, or one that shares the cells of another."""
+        if not self._free_sequences:
+            raise ContextFullError(1, 0, hint="close scenes that are no longer needed")
+        sequence = self._free_sequences.pop()
+        self._own_cells[sequence] = 0
+        if copy_of is not None:
+            llama_cpp.llama_memory_seq_cp(self._memory, copy_of, sequence, -1, -1)
+        return sequence
+
+    def drop_sequence(self, sequence: int) -> None:
+        """Give a sequence and the cells that only it holds back."""
+        llama_cpp.llama_memory_seq_rm(self._memory, sequence, -1, -1)
+        self._free_sequences.append(sequence)
+        del self._own_cells[sequence]
+
+    def truncate(self, sequence: int, position: int, cells: int) -> None:
+        """Forget the last `cells` tokens of the sequence, which begin at `position`."""
+        llama_cpp.llama_memory_seq_rm(self._memory, sequence, position, -1)
+        self._own_cells[sequence] -= cells
+
+    def reserve(self, cells: int) -> None:
+        """Raise ContextFullError unless `cells` more tokens fit."""
+        available = self.n_ctx - sum(self._own_cells.values())
+        if cells > available:
+            raise ContextFullError(
+                cells,
+                available,
+                hint="raise --context, lower --visual-tokens or --max-tokens, or close scenes",
+            )
+
+    def decode_tokens(
+        self,
+        sequence: int,
+        tokens: NDArray[np.int32],
+        position: int,
+        check: Callable[[], None] = lambda: None,
+    ) -> NDArray[np.float32]:
+        """Decode text tokens (n,) at positions from `position` on: logits of the last, (n_vocab,).
+
+        `check` is called before each slice and may raise to stop. Raises Interrupted if the abort
+        flag was set, ContextFullError if no cells are left, NonFiniteError on NaN logits.
+        """
+        positions = np.arange(position, position + len(tokens), dtype=np.int32)
+        for start in range(0, len(tokens), self.n_batch):
+            check()
+            part = slice(start, start + self.n_batch)
+            last = start + self.n_batch >= len(tokens)
+            self._decode(sequence, positions[part], tokens=tokens[part], logits=last)
+        return self.last_logits()
+
+    def decode_visual(
+        self,
+        sequence: int,
+        embeddings: NDArray[np.float32],
+        positions: NDArray[np.int32],
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Decode visual tokens (n, n_embd) at M-RoPE positions (3, n); nothing is read back.
+
+        Raises as `decode_tokens`.
+        """
+        n = len(embeddings)
+        # Four sections, the last unused, section after section: t, row, column, 0
+        # (llama-batch.cpp; mtmd-helper-common.h, set_position_mrope_2d).
+        sections = np.concatenate([positions, np.zeros((1, n), np.int32)])
+        for start in range(0, n, self.n_batch):
+            check()
+            part = slice(start, start + self.n_batch)
+            self._decode(sequence, sections[:, part], embeddings=embeddings[part], logits=False)
+
+    def _decode(
+        self,
+        sequence: int,
+        positions: NDArray[np.int32],
+        *,
+        tokens: NDArray[np.int32] | None = None,
+        embeddings: NDArray[np.float32] | None = None,
+        logits: bool,
+    ) -> None:
+        """One llama_decode over arrays of ours.
+
+        llama_batch_init is not used: it allocates one position a token, and visual tokens need
+        four (heap corruption otherwise). The arrays live until the call returns.
+        """
+        n = positions.shape[-1]
+        positions = np.ascontiguousarray(positions, dtype=np.int32).reshape(-1)
+        counts = np.ones(n, np.int32)
+        ids = np.full(n, sequence, np.int32)
+        id_pointers = (ids.ctypes.data + ids.itemsize * np.arange(n)).astype(np.uintp)
+        outputs = np.zeros(n, np.int8)
+        outputs[-1] = logits
+        batch = llama_cpp.llama_batch()
+        batch.n_tokens = n
+        if tokens is not None:
+            tokens = np.ascontiguousarray(tokens, dtype=np.int32)
+            batch.token = tokens.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
+        if embeddings is not None:
+            embeddings = np.ascontiguousarray(embeddings, dtype=np.float32)
+            batch.embd = embeddings.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+        batch.pos = positions.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
+        batch.n_seq_id = counts.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
+        batch.seq_id = id_pointers.ctypes.data_as(ctypes.POINTER(ctypes.POINTER(ctypes.c_int32)))
+        batch.logits = outputs.ctypes.data_as(ctypes.POINTER(ctypes.c_int8))
+        self.reserve(n)
+        status = llama_cpp.llama_decode(self.handle, batch)
+        if status == _DECODE_ABORTED:
+            raise Interrupted
+        if status == _DECODE_NO_SLOT:
+            raise ContextFullError(n, 0, hint="raise --context, or close scenes")
+        if status != 0:
+            raise EngineError(f"llama_decode failed with {status}: {native.take_last_error()}")
+        self._own_cells[sequence] += n
+
+    def last_logits(self) -> NDArray[np.float32]:
+        """Logits (n_vocab,) of the last token decoded with them; NonFiniteError on NaN."""
+        pointer = llama_cpp.llama_get_logits_ith(self.handle, -1)
+        logits = np.ctypeslib.as_array(pointer, (self.model.n_vocab,)).copy()
+        if not np.isfinite(logits).all():
+            raise NonFiniteError("language model")
+        return logits

@@ -1,0 +1,81 @@
+"""Choosing the next token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import llama_cpp
+import numpy as np
+from numpy.typing import NDArray
+
+from miloco_edge.llama.context import Context
+from miloco_edge.llama.model import TextModel
+from miloco_edge.types import TokenLogprob, TopToken
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are chosen. Temperature 0 is greedy; a seed of None is drawn anew each time."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    grammar: str | None = None
+    """GBNF with a rule named root; the answer is then always a sentence of it."""
+
+
+class Sampler:
+    """A sampler chain; close it after use. Raises ValueError for a grammar that does not parse."""
+
+    def __init__(self, model: TextModel, sampling: Sampling) -> None:
+        self.handle = llama_cpp.llama_sampler_chain_init(
+            llama_cpp.llama_sampler_chain_default_params()
+        )
+        parts = []
+        if sampling.grammar is not None:
+            grammar = llama_cpp.llama_sampler_init_grammar(
+                model.vocab, sampling.grammar.encode(), b"root"
+            )
+            if not grammar:
+                self.close()
+                raise ValueError("expected a GBNF grammar with a rule named root")
+            parts.append(grammar)
+        if sampling.temperature > 0:
+            seed = llama_cpp.LLAMA_DEFAULT_SEED if sampling.seed is None else sampling.seed
+            parts += [
+                llama_cpp.llama_sampler_init_top_p(sampling.top_p, 1),
+                llama_cpp.llama_sampler_init_temp(sampling.temperature),
+                llama_cpp.llama_sampler_init_dist(seed & 0xFFFFFFFF),
+            ]
+        else:
+            parts.append(llama_cpp.llama_sampler_init_greedy())
+        for part in parts:
+            llama_cpp.llama_sampler_chain_add(self.handle, part)
+
+    def close(self) -> None:
+        """Free the chain; a second call does nothing."""
+        if self.handle:
+            llama_cpp.llama_sampler_free(self.handle)
+            self.handle = None
+
+    def sample(self, context: Context) -> int:
+        """Choose from the logits of the last decode, and remember the choice (grammar)."""
+        return int(llama_cpp.llama_sampler_sample(self.handle, context.handle, -1))
+
+
+def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Log probabilities of logits (n_vocab,), in float64."""
+    shifted = logits.astype(np.float64) - logits.max()
+    return np.asarray(shifted - np.log(np.exp(shifted).sum()))
+
+
+def token_logprob(
+    model: TextModel, logits: NDArray[np.float32], token: int, k: int
+) -> TokenLogprob:
+    """The chosen token among its `k` likeliest rivals, before any sampling."""
+    logprobs = log_softmax(logits)
+    k = min(k, len(logprobs))
+    best = np.argpartition(-logprobs, k - 1)[:k]
+    best = best[np.argsort(-logprobs[best], kind="stable")]
+    top = tuple(TopToken(model.text_of(int(i)), int(i), float(logprobs[i])) for i in best)
+    return TokenLogprob(model.text_of(token), token, float(logprobs[token]), top)
