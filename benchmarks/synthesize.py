@@ -430,9 +430,7 @@ def _write_weights(
                     _write_tensor(file, tensor, dtype, sequence, pool)
     if shards > 1:
         index = {
-            tensor.name: name
-            for name, group in zip(names, groups, strict=True)
-            for tensor in group
+            tensor.name: name for name, group in zip(names, groups, strict=True) for tensor in group
         }
         _write_json(
             out / "model.safetensors.index.json",

@@ -1,0 +1,134 @@
+"""Output files that appear under their names when all of them are complete, or not at all."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from threading import Lock
+
+from quantize.codec import Bytes
+from quantize.container import Layout, Placed
+from quantize.errors import QuantizeError
+
+_READ = 4 << 20
+
+
+class GGUFOutput:
+    """A GGUF under a temporary name, written in any order by any thread, hashed in file order.
+
+    The hash follows the first byte that is not written yet. What it reads back was written a
+    moment ago and is still in the page cache.
+    """
+
+    def __init__(self, path: Path, layout: Layout) -> None:
+        self.path = path
+        self.partial = _partial(path)
+        self._file = os.open(self.partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        self._layout = layout
+        self._hash = hashlib.sha256()
+        self._hashed = 0
+        self._hashing = Lock()
+        self._left = {placed.offset: placed.nbytes for placed in layout.tensors}
+        self._left_lock = Lock()
+        self._ends = [placed.offset for placed in layout.tensors] + [layout.size]
+        os.truncate(self._file, layout.size)  # what nobody writes, the padding, stays zero
+        self._write_at(0, memoryview(layout.head))
+
+    def write(self, placed: Placed, offset: int, data: Bytes) -> None:
+        """Write a part of a tensor, `offset` bytes from its start."""
+        self._write_at(placed.offset + offset, data.data)
+        with self._left_lock:
+            self._left[placed.offset] -= data.size
+            complete = self._left[placed.offset] == 0
+        if complete:
+            self._hash_what_is_complete()
+
+    def finish(self) -> str:
+        """Flush the file to the disk and return its SHA-256; it keeps its temporary name."""
+        assert not any(self._left.values()), "a tensor was not written"
+        self._hash_what_is_complete()
+        assert self._hashed == self._layout.size
+        os.fsync(self._file)
+        self.close()
+        return self._hash.hexdigest()
+
+    def close(self) -> None:
+        """Close the file, twice without harm."""
+        if self._file >= 0:
+            os.close(self._file)
+        self._file = -1
+
+    def _write_at(self, offset: int, data: memoryview) -> None:
+        try:
+            while data:
+                written = os.pwrite(self._file, data, offset)
+                data, offset = data[written:], offset + written
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
+
+    def _hash_what_is_complete(self) -> None:
+        if not self._hashing.acquire(blocking=False):
+            return  # another thread is at it
+        try:
+            for end in self._ends:
+                if end <= self._hashed:
+                    continue
+                while self._hashed < end:
+                    chunk = os.pread(self._file, min(_READ, end - self._hashed), self._hashed)
+                    self._hash.update(chunk)
+                    self._hashed += len(chunk)
+                if self._left.get(end, 0):
+                    return
+        finally:
+            self._hashing.release()
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write `text` to a temporary file beside `path`, to the disk, and return that file."""
+    partial = _partial(path)
+    with partial.open("x", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    return partial
+
+
+def publish(folder: Path, renames: Iterable[tuple[Path, Path]]) -> None:
+    """Give the complete files their names: all of them, or none.
+
+    Two runs that end at once take turns, so that the files of one are never mixed with the
+    other's.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    done: list[Path] = []
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        for partial, path in renames:
+            partial.replace(path)
+            done.append(path)
+        os.fsync(handle)
+    except BaseException:
+        for path in done:
+            path.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(handle)
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Raise QuantizeError where the file system of `folder` has fewer than `needed` bytes free."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise QuantizeError(
+            f"expected {needed / 2**30:.2f} GiB free at {folder}, got {free / 2**30:.2f} GiB",
+            hint="free some disk space, or choose another --out folder",
+        )
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
