@@ -240,10 +240,11 @@ def _built_in_vocabulary() -> tuple[list[str], list[tuple[str, str]]]:
     tokens = dict.fromkeys(alphabet)
     merges: dict[tuple[str, str], None] = {}
     for word in WORDS.split():
-        for text in (word, alphabet[ord(" ")] + word):
-            for end in range(1, len(text)):
-                merges.setdefault((text[:end], text[end]))
-                tokens.setdefault(text[: end + 1])
+        for end in range(1, len(word)):
+            merges.setdefault((word[:end], word[end]))
+            tokens.setdefault(word[: end + 1])
+        merges.setdefault((alphabet[ord(" ")], word))
+        tokens.setdefault(alphabet[ord(" ")] + word)
     return list(tokens), list(merges)
 
 
