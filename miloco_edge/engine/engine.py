@@ -18,6 +18,7 @@ from miloco_edge.errors import ClosedError
 from miloco_edge.llama import (
     MAX_TOKENS,
     Context,
+    Sampling,
     TextModel,
     VisionEncoder,
     VisionShape,
@@ -25,7 +26,7 @@ from miloco_edge.llama import (
     gpu_layers_that_fit,
 )
 from miloco_edge.prompt import ChatFacts, chat_facts
-from miloco_edge.prompt.chat import SMART_HOME, Language
+from miloco_edge.prompt.chat import SMART_HOME, SMART_HOME_GRAMMAR, Language
 from miloco_edge.registry import GGUFHeader, ModelFiles
 from miloco_edge.types import Budget
 from miloco_edge.video import Clip, FittedClip
@@ -146,11 +147,17 @@ class Engine:
         """As `look`, without waiting."""
         budget = options.get("budget") or Budget()
         language = options.get("language", "en")
-        system = options.get("system") or (
-            SMART_HOME[language] if options.get("smart_home") else self._loaded.facts.system
-        )
+        system, grammar = self._loaded.facts.system, None
+        if options.get("smart_home"):
+            system, grammar = SMART_HOME[language], SMART_HOME_GRAMMAR
+        system = options.get("system") or system
+        sampling = Sampling(self.files.sampling.temperature, self.files.sampling.top_p, grammar=grammar)
         interrupt = Interrupt(budget.seconds)
-        return self._submit(lambda: self._look(clip, budget, system, interrupt), interrupt)
+
+        def work() -> Scene:
+            return self._look(clip, budget, system, sampling, interrupt)
+
+        return self._submit(work, interrupt)
 
     def fit(self, clip: Clip, visual_tokens: int | None = None) -> FittedClip:
         """What `look` would show the model of a clip."""
@@ -185,7 +192,12 @@ class Engine:
         return Request(future, interrupt)
 
     def _look(
-        self, clip: Clip | None, budget: Budget, system: str, interrupt: Interrupt
+        self,
+        clip: Clip | None,
+        budget: Budget,
+        system: str,
+        sampling: Sampling,
+        interrupt: Interrupt,
     ) -> Scene:
         started = time.perf_counter()
         fitted = None if clip is None else self.fit(clip, budget.visual_tokens)
@@ -202,7 +214,7 @@ class Engine:
             prefilled,
             fitted,
             facts=self._loaded.facts,
-            sampling=self.files.sampling,
+            sampling=sampling,
             tokens_per_second=self.files.preprocessor.tokens_per_second,
             fit_s=fit_s,
         )
@@ -263,7 +275,11 @@ def _gpu_layers(
     heads, heads_kv = (
         int(metadata[f"qwen2vl.attention.head_count{kv}"]) for kv in ("", "_kv")
     )
-    head_dim = int(metadata["qwen2vl.embedding_length"]) // heads
+    head_dim = int(
+        metadata.get(
+            "qwen2vl.attention.key_length", int(metadata["qwen2vl.embedding_length"]) // heads
+        )
+    )
     return gpu_layers_that_fit(
         layers=layers,
         weight_bytes=sum(t.nbytes for t in text.tensors),

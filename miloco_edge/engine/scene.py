@@ -21,7 +21,7 @@ from miloco_edge.llama import Interrupted, Sampling
 from miloco_edge.prompt import ChatFacts, Text, Turn, question, temporal_step
 from miloco_edge.prompt.grounding import Grounding, Reference, parse_grounding
 from miloco_edge.prompt.thinking import Piece
-from miloco_edge.types import Answer, Budget, SamplingDefaults, Timings, Usage
+from miloco_edge.types import Answer, Budget, Timings, Usage
 from miloco_edge.video import FittedClip
 
 T = TypeVar("T")
@@ -52,7 +52,7 @@ class AskOptions(TypedDict, total=False):
     think: bool
     """Let the model think first; by default it answers at once (/no_think)."""
     sampling: Sampling | None
-    """Defaults to the model's own parameters."""
+    """Defaults to the scene's."""
     top_logprobs: int
     """Report that many candidates for each token of the answer (not of the thinking)."""
 
@@ -100,7 +100,7 @@ class Scene:
         clip: FittedClip | None,
         *,
         facts: ChatFacts,
-        sampling: SamplingDefaults,
+        sampling: Sampling,
         tokens_per_second: float,
         fit_s: float,
     ) -> None:
@@ -109,7 +109,8 @@ class Scene:
             video_s=fit_s, vision_s=prefilled.vision_s, prefill_s=prefilled.prefill_s
         )
         self._executor, self._lookout, self._prefilled = executor, lookout, prefilled
-        self._facts, self._sampling = facts, sampling
+        self.sampling = sampling
+        self._facts = facts
         self._reference = _reference(clip, tokens_per_second)
         self._in_flight: weakref.WeakSet[Interrupt] = weakref.WeakSet()
         self._asked = False
@@ -164,8 +165,7 @@ class Scene:
             options.get("budget") or Budget(),
             tuple(options.get("history", ())),
             options.get("think", False) and self._facts.thinks,
-            options.get("sampling")
-            or Sampling(self._sampling.temperature, self._sampling.top_p),
+            options.get("sampling") or self.sampling,
             options.get("top_logprobs", 0),
         )
         interrupt = Interrupt(ask.budget.seconds)

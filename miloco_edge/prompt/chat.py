@@ -39,6 +39,11 @@ SMART_HOME = {
         "对于是非问题，回答只能是“是”或“否”；对于其他问题，用一句简短的话说明画面中看到的内容。"
     ),
 }
+# What the smart-home mode promises, held to by the sampler. GBNF (llama.cpp, grammars/README.md).
+SMART_HOME_GRAMMAR = r"""
+root ::= "{\"result\": \"" char{1,400} "\"}"
+char ::= [^"\\\x00-\x1F] | "\\" ["\\/bfnrt]
+"""
 DESCRIBE = {"en": "Describe what happens in one sentence.", "zh": "用一句话描述画面中发生的事情。"}
 
 

@@ -2,7 +2,7 @@
 
 The Qwen2.5-VL family writes them as JSON (`bbox_2d`, `point_2d`, `start_time`), as bare lists, or,
 for time, in words ("24.3 - 30.4 seconds"). Coordinates are pixels of the picture that the model
-was given, seconds are its own; `Frame of reference` values turn them into the source's.
+was given, seconds are its own; a `Reference` turns them into the source's.
 """
 
 from __future__ import annotations

@@ -1,0 +1,318 @@
+"""`miloco-edge infer`: a clip, pictures or a camera window, and questions about it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from miloco_edge import Budget, Clip, Engine, Sampling, Scene
+from miloco_edge.cli.options import json_option
+from miloco_edge.cli.output import Output
+from miloco_edge.engine import AnswerStream
+from miloco_edge.engine.engine import CONTEXT, MAX_CONTEXT, VISUAL_TOKENS
+from miloco_edge.engine.scene import ANSWER_TOKENS, THINKING_TOKENS
+from miloco_edge.prompt.chat import DESCRIBE, Language
+from miloco_edge.types import Answer, Layout, Usage
+from miloco_edge.video import annotate
+
+# A deadline that passed before a stage began: the stage starts, finds no time left, and says so.
+_NO_TIME = 1e-6
+
+
+class GpuLayers(click.ParamType):
+    """A number of layers, or "auto"."""
+
+    name = "N|auto"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | Literal["auto"]:
+        """Parse the option."""
+        if value == "auto":
+            return "auto"
+        if str(value).isdigit():
+            return int(value)
+        self.fail(f"expected a number of layers or auto, got {value!r}", param, ctx)
+
+
+@dataclass(frozen=True)
+class Media:
+    """What to look at, as the options said."""
+
+    video: Path | None
+    images: tuple[Path, ...]
+    camera: str | None
+    seconds: float
+    fps: float
+    frames: int | None
+    start: float | None
+    end: float | None
+    layout: Layout | None
+
+    def validate(self) -> None:
+        """Exactly one of the three kinds, and only options that go with it."""
+        given = sum((self.video is not None, bool(self.images), self.camera is not None))
+        if given != 1:
+            raise click.UsageError(
+                f"expected one of --video, --image or --camera, got {given or 'none'}"
+            )
+
+    def read(self) -> Clip:
+        """Decode it."""
+        if self.images:
+            clip = Clip.from_images(self.images)
+        elif self.camera is not None:
+            clip = Clip.from_camera(self.camera, seconds=self.seconds, fps=self.fps)
+        elif self.video is not None and self.video.is_dir():
+            clip = Clip.from_folder(
+                self.video, fps=self.fps, frames=self.frames, start=self.start, end=self.end
+            )
+        else:
+            assert self.video is not None
+            clip = Clip.from_file(
+                self.video, fps=self.fps, frames=self.frames, start=self.start, end=self.end
+            )
+        return clip if self.layout is None else replace(clip, layout=self.layout)
+
+
+@click.command("infer")
+@click.option("--video", type=click.Path(path_type=Path), help="A clip, or a folder of pictures.")
+@click.option(
+    "--image", "images", multiple=True, type=click.Path(path_type=Path),
+    help="A picture; repeat it for several.",
+)
+@click.option("--camera", metavar="SOURCE", help="RTSP or HTTP address, or number of a USB camera.")
+@click.option(
+    "--seconds", type=click.FloatRange(min=0, min_open=True), default=3.0, show_default=True,
+    help="How long to watch the camera.",
+)
+@click.option("--ask", "questions", multiple=True, metavar="TEXT", help="A question; repeatable.")
+@click.option("--model", metavar="REF", help="Alias, FILE.gguf, folder or org/repo[:QUANT].")
+@click.option("--mmproj", type=click.Path(path_type=Path), help="Where it is not beside the model.")
+@click.option(
+    "--context", type=click.IntRange(256, MAX_CONTEXT), default=CONTEXT, show_default=True,
+    help="Tokens of the KV cache.",
+)
+@click.option("--think/--no-think", default=False, help="Let the model think first.")
+@click.option(
+    "--think-tokens", type=click.IntRange(min=0), default=THINKING_TOKENS, show_default=True,
+    help="Close the thought by force after so many tokens.",
+)
+@click.option(
+    "--max-tokens", type=click.IntRange(min=1), default=ANSWER_TOKENS, show_default=True,
+    help="Longest answer.",
+)
+@click.option(
+    "--deadline", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+    help="Return within so many seconds of the model being loaded.",
+)
+@click.option(
+    "--fps", type=click.FloatRange(min=0, min_open=True), default=2.0, show_default=True,
+    help="Frames sampled from a second of video.",
+)
+@click.option("--frames", type=click.IntRange(min=1), help="Sample exactly so many frames.")
+@click.option("--start", type=click.FloatRange(min=0), metavar="S", help="Begin here in the clip.")
+@click.option("--end", type=click.FloatRange(min=0), metavar="S", help="End here in the clip.")
+@click.option(
+    "--visual-tokens", type=click.IntRange(min=4), default=VISUAL_TOKENS, show_default=True,
+    help="Most visual tokens for the clip: kept by size first, then by frames.",
+)
+@click.option(
+    "--layout", type=click.Choice(["video", "images"]),
+    help="Frames as one video (merged in pairs) or as separate pictures.",
+)
+@click.option("--smart-home", is_flag=True, help='Answer as {"result": ...} for a hub to parse.')
+@click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True)
+@click.option("--temperature", type=click.FloatRange(min=0), help="0 is greedy.")
+@click.option("--top-p", type=click.FloatRange(0, 1))
+@click.option("--seed", type=int, help="Makes sampling repeatable.")
+@click.option(
+    "--top-logprobs", type=click.IntRange(min=0), default=0,
+    help="Report so many candidates for each token of the answer.",
+)
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads; default: all cores.")
+@click.option("--gpu-layers", type=GpuLayers(), default="auto", show_default=True)
+@click.option(
+    "--annotate", "annotate_path", type=click.Path(path_type=Path, dir_okay=False), metavar="OUT.png",
+    help="Draw the sampled frames with the answer's boxes and points.",
+)
+@click.option("--offline", is_flag=True, help="Take hub models from the cache alone.")
+@json_option
+def infer_command(
+    output: Output,
+    *,
+    questions: tuple[str, ...],
+    model: str | None,
+    mmproj: Path | None,
+    context: int,
+    think: bool,
+    think_tokens: int,
+    max_tokens: int,
+    deadline: float | None,
+    visual_tokens: int,
+    smart_home: bool,
+    lang: Language,
+    temperature: float | None,
+    top_p: float | None,
+    seed: int | None,
+    top_logprobs: int,
+    threads: int | None,
+    gpu_layers: int | Literal["auto"],
+    annotate_path: Path | None,
+    offline: bool,
+    **media_options: Any,
+) -> None:
+    """Ask a clip, pictures or a camera window questions.
+
+    Without --ask it describes what it sees in one sentence.
+    """
+    media = Media(**media_options)
+    media.validate()
+    began = time.perf_counter()
+    # A file is read before the model is loaded, so that a bad one fails at once.
+    clip = media.read() if media.camera is None else None
+    decode_s = time.perf_counter() - began
+    with Engine.load(
+        model, mmproj=mmproj, threads=threads, gpu_layers=gpu_layers, context=context,
+        offline=offline,
+    ) as engine:
+        clock = _Clock(deadline)
+        if clip is None:
+            watched = time.perf_counter()
+            clip = media.read()
+            decode_s = time.perf_counter() - watched
+        budget = Budget(visual_tokens=visual_tokens, seconds=clock.remaining())
+        with engine.look(clip, budget=budget, smart_home=smart_home, language=lang) as scene:
+            options: Any = {
+                "think": think,
+                "sampling": _sampling(scene.sampling, temperature, top_p, seed),
+                "top_logprobs": top_logprobs,
+            }
+            answers: list[Answer] = []
+            for question in questions or (DESCRIBE[lang],):
+                limits = Budget(
+                    answer_tokens=max_tokens, thinking_tokens=think_tokens,
+                    seconds=clock.remaining(),
+                )
+                stream = scene.stream(question, budget=limits, **options)
+                if not output.as_json and len(questions) > 1:
+                    output.note(question)
+                answers.append(_consume(stream, output))
+            document = _document(engine, clip, scene, answers, decode_s, began)
+            if annotate_path is not None:
+                _annotate(annotate_path, scene, answers)
+                output.note(f"drew {annotate_path}")
+    if output.as_json:
+        output.data(document)
+    elif document["degraded"] is not None:
+        output.note(f"note: {document['degraded']['reason']}")
+
+
+class _Clock:
+    """The deadline of the whole run."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._end = None if seconds is None else time.monotonic() + seconds
+
+    def remaining(self) -> float | None:
+        return None if self._end is None else max(self._end - time.monotonic(), _NO_TIME)
+
+
+def _sampling(
+    base: Sampling, temperature: float | None, top_p: float | None, seed: int | None
+) -> Sampling:
+    given = {"temperature": temperature, "top_p": top_p, "seed": seed}
+    return replace(base, **{name: value for name, value in given.items() if value is not None})
+
+
+def _consume(stream: AnswerStream, output: Output) -> Answer:
+    """Print the pieces as they come, thinking dimmed and aside; the whole answer."""
+    printed = ""
+    for piece in stream:
+        if output.as_json:
+            continue
+        if piece.thinking:
+            output.note(piece.text, newline=False, dim=True)
+        else:
+            output.text(piece.text, newline=False)
+            printed += piece.text
+    answer = stream.answer
+    if not output.as_json:
+        # What was taken for thinking turned out to be the answer.
+        output.text(answer.text if answer.text and not printed else "")
+        if answer.finish_reason != "stop":
+            output.note(f"note: the answer ends here by {answer.finish_reason}")
+    return answer
+
+
+def _document(
+    engine: Engine, clip: Clip, scene: Scene, answers: list[Answer], decode_s: float, began: float
+) -> dict[str, Any]:
+    """The JSON document of CONTRACT.md."""
+    files, fitted = engine.files, scene.clip
+    assert fitted is not None
+    totals = _totals(scene, answers)
+    timings = replace(
+        scene.timings,
+        load_s=engine.load_s,
+        video_s=decode_s + (scene.timings.video_s or 0.0),
+        prefill_s=(scene.timings.prefill_s or 0.0) + _sum(answers, "prefill_s"),
+        first_token_s=answers[0].timings.first_token_s,
+        generate_s=_sum(answers, "generate_s"),
+        total_s=time.perf_counter() - began,
+    )
+    return {
+        "model": {
+            "name": files.name,
+            "path": str(files.text),
+            "mmproj": str(files.mmproj),
+            "file_type": files.file_type,
+            "sha256": files.sha256,
+        },
+        "video": {
+            "source": clip.source,
+            "frames": len(fitted.frames),
+            "times_s": list(fitted.times_s),
+            "size": list(fitted.size),
+            "temporal_patches": fitted.temporal_patches,
+            "visual_tokens": fitted.visual_tokens,
+            "layout": fitted.layout,
+        },
+        "answers": [_answer(answer) for answer in answers],
+        "decisions": [],
+        "usage": asdict(totals),
+        "timings": asdict(timings),
+        "degraded": None if fitted.degraded is None else asdict(fitted.degraded),
+    }
+
+
+def _answer(answer: Answer) -> dict[str, Any]:
+    document = asdict(answer)
+    document["answer"] = document.pop("text")
+    return document
+
+
+def _totals(scene: Scene, answers: list[Answer]) -> Usage:
+    """Tokens of the run: every prompt counted, the scene's visual tokens once."""
+    counted = {
+        field.name: sum(getattr(answer.usage, field.name) for answer in answers)
+        for field in fields(Usage)
+    }
+    return Usage(**{**counted, "visual_tokens": scene.usage.visual_tokens})
+
+
+def _sum(answers: list[Answer], stage: str) -> float:
+    return float(sum(getattr(answer.timings, stage) or 0.0 for answer in answers))
+
+
+def _annotate(path: Path, scene: Scene, answers: list[Answer]) -> None:
+    """Draw what the answers point at on every sampled frame, at source size."""
+    assert scene.clip is not None
+    boxes = [box for answer in answers for box in answer.boxes]
+    points = [point for answer in answers for point in answer.points]
+    annotate.draw_sheet(scene.clip, boxes, points).save(path)
+

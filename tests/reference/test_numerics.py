@@ -1,0 +1,212 @@
+"""Our prefill against transformers' own, on random checkpoints: layout, positions, distributions.
+
+transformers computes in float32 on the CPU; our pair is BF16 through llama.cpp. Pictures are made
+at a legal size, so that both sides see the same pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
+
+from benchmarks.synthesize import TINY, synthesize
+from miloco_edge import Clip, Engine
+from miloco_edge.llama import log_softmax
+from quantize import quantize
+
+pytestmark = pytest.mark.reference
+
+MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
+STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
+QUESTION = "What is the person doing?"
+IMAGE, VIDEO = "<|image_pad|>", "<|video_pad|>"
+
+CHECKPOINTS: dict[str, dict[str, Any]] = {
+    "flat-untied": {"seed": 1},
+    "nested-tied": {"seed": 2, "flat_config": False, "tied": True},
+    "sharded": {"seed": 3, "shards": 3, "prefix": "model.language_model."},
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A checkpoint in both worlds."""
+
+    model: Any
+    tokenizer: Any
+    engine: Engine
+
+
+@pytest.fixture(scope="module", params=CHECKPOINTS)
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    folder = tmp_path_factory.mktemp(request.param)
+    checkpoint: Path = folder / "tiny"
+    synthesize(checkpoint, TINY, **CHECKPOINTS[request.param])
+    quantize(checkpoint, folder / "out", recipe="bf16")
+    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32)
+    with Engine.load(folder / "out", context=4096) as engine:
+        yield Pair(model.eval(), AutoTokenizer.from_pretrained(checkpoint), engine)
+
+
+def frames(count: int, width: int, height: int, seed: int = 0) -> list[NDArray[np.uint8]]:
+    """Smooth random pictures: noise would be averaged away by any resizing."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    pictures = []
+    for _ in range(count):
+        waves = rng.uniform(0.005, 0.05, (3, 2)), rng.uniform(0, 6, 3)
+        channels = [np.sin(a * x + b * y + c) for (a, b), c in zip(*waves, strict=True)]
+        pictures.append(np.clip(127 + 120 * np.stack(channels, -1), 0, 255).astype(np.uint8))
+    return pictures
+
+
+def patches(pictures: list[NDArray[np.uint8]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """pixel_values (t * h * w, 1176) and grid (1, 3) as Qwen2VLImageProcessor lays them out."""
+    if len(pictures) % 2:
+        pictures = [*pictures, pictures[-1]]
+    stack = (np.stack(pictures).astype(np.float32) / 255 - MEAN) / STD
+    n, height, width, _ = stack.shape
+    t, h, w = n // 2, height // 14, width // 14
+    cells = stack.transpose(0, 3, 1, 2).reshape(t, 2, 3, h // 2, 2, 14, w // 2, 2, 14)
+    values = cells.transpose(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(t * h * w, -1)
+    return torch.from_numpy(values.copy()), torch.tensor([[t, h, w]])
+
+
+@dataclass(frozen=True)
+class Theirs:
+    """What transformers makes of a prompt."""
+
+    logprobs: NDArray[np.float64]
+    positions: NDArray[np.int64]
+    embeddings: NDArray[np.float32] | None
+
+
+def theirs(
+    pair: Pair,
+    media: str,
+    pictures: dict[str, list[list[NDArray[np.uint8]]]],
+    fps: float | None = None,
+) -> Theirs:
+    """Run transformers on the prompt with `media` between system prompt and question."""
+    system = "You are MiMo, an AI assistant developed by Xiaomi."
+    text = (
+        f"<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\n{media}{QUESTION} /no_think"
+        "<|im_end|>\n<|im_start|>assistant\n"
+    )
+    inputs: dict[str, Any] = {}
+    embeddings = None
+    for pad, key in ((IMAGE, "image"), (VIDEO, "video")):
+        if not pictures.get(key):
+            continue
+        every = [patches(group) for group in pictures[key]]
+        for _, grid in every:
+            text = text.replace(pad, "<pad>" * int(grid.prod() // 4), 1)
+        text = text.replace("<pad>", pad)
+        values, grids = (torch.cat(part) for part in zip(*every, strict=True))
+        name = "pixel_values" if key == "image" else "pixel_values_videos"
+        inputs |= {name: values, f"{key}_grid_thw": grids}
+        with torch.no_grad():
+            features = getattr(pair.model.model, f"get_{key}_features")(values, grids)
+        features = getattr(features, "pooler_output", features)
+        embeddings = torch.cat(list(features)).numpy()
+    ids = pair.tokenizer(text, return_tensors="pt", add_special_tokens=False).input_ids
+    image, video = pair.tokenizer.convert_tokens_to_ids([IMAGE, VIDEO])
+    if fps is not None:
+        inputs["second_per_grid_ts"] = torch.tensor([2 / fps])
+    if pictures:
+        types = (ids == image).int() + 2 * (ids == video).int()
+        inputs["mm_token_type_ids"] = types
+        grids = {k: v for k, v in inputs.items() if k.endswith(("_thw", "_ts"))}
+        positions, _ = pair.model.model.get_rope_index(ids, types, **grids)
+        positions = positions[:, 0].numpy()
+    else:
+        positions = np.tile(np.arange(ids.shape[1]), (3, 1))
+    with torch.no_grad():
+        logits = pair.model(input_ids=ids, **inputs).logits[0, -1].numpy()
+    return Theirs(log_softmax(logits), positions, embeddings)
+
+
+@dataclass(frozen=True)
+class Ours:
+    """What our engine makes of the same prompt."""
+
+    logprobs: NDArray[np.float64]
+    positions: NDArray[np.int64]
+    embeddings: NDArray[np.float32] | None
+
+
+def ours(pair: Pair, clip: Clip | None, monkeypatch: pytest.MonkeyPatch) -> Ours:
+    """Run our engine, and record what it hands to llama.cpp."""
+    context = pair.engine._loaded.context
+    decoded: list[tuple[NDArray[np.int32], NDArray[np.float32] | None]] = []
+    real = type(context)._decode
+
+    def record(self: Any, sequence: int, positions: Any, **rest: Any) -> None:
+        three = positions[:3] if positions.ndim == 2 else np.tile(positions, (3, 1))
+        decoded.append((three, rest.get("embeddings")))
+        real(self, sequence, positions, **rest)
+
+    monkeypatch.setattr(type(context), "_decode", record)
+    pair.engine._loaded.lookout._openings.clear()  # prefill the system prompt anew, to see it
+    with pair.engine.look(clip) as scene:
+        logits = scene.first_token_logits(QUESTION)
+    monkeypatch.undo()
+    embeddings = [e for _, e in decoded if e is not None]
+    return Ours(
+        log_softmax(logits),
+        np.concatenate([p for p, _ in decoded], axis=1).astype(np.int64),
+        np.concatenate(embeddings) if embeddings else None,
+    )
+
+
+def kl(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
+    """KL(p || q) of two log distributions, in nats."""
+    return float((np.exp(p) * (p - q)).sum())
+
+
+def agree(name: str, reference: Theirs, mine: Ours) -> None:
+    """The four conditions: positions, embeddings, distribution, likeliest token."""
+    np.testing.assert_array_equal(mine.positions, reference.positions)
+    cosine = 1.0
+    if reference.embeddings is not None and mine.embeddings is not None:
+        a, b = reference.embeddings, mine.embeddings
+        norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+        cosine = float(((a * b).sum(1) / norms).min())
+        assert cosine > 0.999
+    divergence = kl(reference.logprobs, mine.logprobs)
+    print(f"{name}: KL(transformers || ours) {divergence:.6f}, least cosine {cosine:.6f}")
+    assert divergence < 0.005
+    best = int(reference.logprobs.argmax())
+    lead = float(mine.logprobs.max() - mine.logprobs[best])
+    assert lead < 0.02, "the likeliest token differs by more than a tie"
+
+
+@pytest.mark.parametrize("fps", [2.0, 1.0])
+def test_video(pair: Pair, fps: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = frames(6, 448, 252)
+    media = f"<|vision_start|>{VIDEO}<|vision_end|>"
+    reference = theirs(pair, media, {"video": [pictures]}, fps)
+    agree(f"video at {fps} fps", reference, ours(pair, Clip.from_frames(pictures, fps=fps), monkeypatch))
+
+    apart = ours(pair, Clip.from_images(pictures), monkeypatch)
+    print(f"  the same frames as images: KL {kl(reference.logprobs, apart.logprobs):.4f}")
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_images(pair: Pair, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = [frames(1, 224 + 56 * i, 196, seed=i)[0] for i in range(count)]
+    media = f"<|vision_start|>{IMAGE}<|vision_end|>" * count
+    reference = theirs(pair, media, {"image": [[p] for p in pictures]})
+    agree(f"{count} image(s)", reference, ours(pair, Clip.from_images(pictures), monkeypatch))
+
+
+def test_text(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    agree("text", theirs(pair, "", {}), ours(pair, None, monkeypatch))
