@@ -68,8 +68,11 @@ def check_pair(text: GGUFHeader, mmproj: GGUFHeader) -> None:
         )
 
 
-def check_text(header: GGUFHeader) -> None:
-    """Check the language model's file: architecture, hyperparameters, vocabulary, tensors."""
+def check_architecture(header: GGUFHeader) -> None:
+    """Check that a file holds a language model of the architecture that is served.
+
+    Raises ModelMismatchError.
+    """
     architecture = header.architecture
     if architecture == "clip":
         raise ModelMismatchError(
@@ -81,6 +84,11 @@ def check_text(header: GGUFHeader) -> None:
             header.path, f"expected architecture {TEXT_ARCHITECTURE}, got {architecture}",
             hint="models of the Qwen2.5-VL architecture are served: MiMo-VL, Miloco, Qwen2.5-VL",
         )  # fmt: skip
+
+
+def check_text(header: GGUFHeader) -> None:
+    """Check the language model's file: architecture, hyperparameters, vocabulary, tensors."""
+    check_architecture(header)
     if field(header, "split.count", "u16", 0) > 1:
         raise ModelMismatchError(
             header.path, "expected one file, got the first of several parts",

@@ -1,0 +1,77 @@
+"""What a GGUF does not carry, read from a table: a manifest's, a card's, or nothing at all.
+
+Absent and null fields keep transformers' defaults for the architecture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from miloco_edge.errors import ModelMismatchError
+from miloco_edge.types import Preprocessor, SamplingDefaults
+
+HINT = "correct the file, or remove it to use the model's defaults"
+
+
+def preprocessor_from(table: object, where: Path, default: Preprocessor) -> Preprocessor:
+    """`default` with the fields that `table`, read from the file `where`, gives by name.
+
+    Raises ModelMismatchError where a value is not a sensible one.
+    """
+    given = _given(table, where)
+    fields: dict[str, Any] = {}
+    for name in ("image_pixels", "video_pixels"):
+        if name in given:
+            fields[name] = _range(given[name], name, where)
+    for name in ("min_frames", "max_frames"):
+        if name in given:
+            fields[name] = int(_positive(given[name], name, where, int))
+    for name in ("fps", "tokens_per_second"):
+        if name in given:
+            fields[name] = float(_positive(given[name], name, where, int, float))
+    return replace(default, **fields)
+
+
+def sampling_from(table: object, where: Path, default: SamplingDefaults) -> SamplingDefaults:
+    """`default` with the fields that `table` gives by name. Raises ModelMismatchError."""
+    given = _given(table, where)
+    fields: dict[str, float] = {}
+    for name, high in (("temperature", 2.0), ("top_p", 1.0)):
+        if name not in given:
+            continue
+        value = given[name]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= high:
+            raise ModelMismatchError(
+                where, f"{name}: expected 0 to {high:g}, got {value!r}", hint=HINT
+            )
+        fields[name] = float(value)
+    return replace(default, **fields)
+
+
+def _given(table: object, where: Path) -> Mapping[str, Any]:
+    if table is None:
+        return {}
+    if not isinstance(table, Mapping):
+        raise ModelMismatchError(where, f"expected a table, got {table!r}", hint=HINT)
+    return {name: value for name, value in table.items() if value is not None}
+
+
+def _positive(value: object, name: str, where: Path, *kinds: type) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < 1 << 31:  # type: ignore[operator]
+        raise ModelMismatchError(
+            where, f"{name}: expected a positive number, got {value!r}", hint=HINT
+        )
+    return value  # type: ignore[return-value]
+
+
+def _range(value: object, name: str, where: Path) -> tuple[int, int]:
+    if isinstance(value, list | tuple) and len(value) == 2:
+        low, high = (int(_positive(bound, name, where, int)) for bound in value)
+        if low <= high:
+            return low, high
+    raise ModelMismatchError(
+        where, f"{name}: expected [fewest, most] pixels, got {value!r}", hint=HINT
+    )

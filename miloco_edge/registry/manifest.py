@@ -1,0 +1,57 @@
+"""The manifest that `quantize` writes beside a pair: which files belong together, and how."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from miloco_edge.errors import ModelMismatchError
+
+SUFFIX = ".manifest.json"
+MAX_BYTES = 64 << 20
+
+Manifest = Mapping[str, Any]
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read one manifest.
+
+    Raises ModelMismatchError where it is not a JSON object with a list of outputs.
+    """
+    hint = "quantize again, or remove the manifest to use the files without it"
+    if path.stat().st_size > MAX_BYTES:
+        raise ModelMismatchError(path, f"expected at most {MAX_BYTES} bytes, got more", hint=hint)
+    try:
+        manifest = json.loads(path.read_bytes())
+        names = [output["file"] for output in manifest["outputs"]]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ModelMismatchError(
+            path, f"expected a manifest in JSON, got {type(error).__name__}: {error}", hint=hint
+        ) from None
+    if not all(isinstance(name, str) and Path(name).name == name for name in names):
+        raise ModelMismatchError(path, f"expected plain file names, got {names}", hint=hint)
+    return manifest  # type: ignore[no-any-return]
+
+
+def find_manifest(text: Path) -> Path | None:
+    """The manifest beside `text` that names it as an output, if there is one."""
+    for path in sorted(text.parent.glob(f"*{SUFFIX}")):
+        if text.name in output_names(read_manifest(path)):
+            return path
+    return None
+
+
+def output_names(manifest: Manifest) -> list[str]:
+    """The files that the manifest describes."""
+    return [output["file"] for output in manifest.get("outputs", ())]
+
+
+def output_sha256(manifest: Manifest | None, name: str) -> str | None:
+    """The checksum that the manifest states for the file `name`."""
+    for output in manifest["outputs"] if manifest else ():
+        if output["file"] == name:
+            value = output.get("sha256")
+            return value if isinstance(value, str) else None
+    return None
