@@ -17,22 +17,28 @@ HINT = "correct the file, or remove it to use the model's defaults"
 
 
 def preprocessor_from(table: object, where: Path, default: Preprocessor) -> Preprocessor:
-    """`default` with the fields that `table`, read from the file `where`, gives by name.
+    """`default` with what `table`, read from the file `where`, says.
 
-    Raises ModelMismatchError where a value is not a sensible one.
+    Its fields have the names of Hugging Face's processors: min_pixels and max_pixels of a picture,
+    fps, min_frames and max_frames of a video, tokens_per_second of the positions. Raises
+    ModelMismatchError where a value is not a sensible one.
     """
     given = _given(table, where)
     fields: dict[str, Any] = {}
-    for name in ("image_pixels", "video_pixels"):
-        if name in given:
-            fields[name] = _range(given[name], name, where)
     for name in ("min_frames", "max_frames"):
         if name in given:
             fields[name] = int(_positive(given[name], name, where, int))
     for name in ("fps", "tokens_per_second"):
         if name in given:
             fields[name] = float(_positive(given[name], name, where, int, float))
-    return replace(default, **fields)
+    low, high = default.image_pixels
+    low = int(_positive(given.get("min_pixels", low), "min_pixels", where, int))
+    high = int(_positive(given.get("max_pixels", high), "max_pixels", where, int))
+    if low > high:
+        raise ModelMismatchError(
+            where, f"expected min_pixels below max_pixels, got {low} and {high}", hint=HINT
+        )
+    return replace(default, image_pixels=(low, high), **fields)
 
 
 def sampling_from(table: object, where: Path, default: SamplingDefaults) -> SamplingDefaults:
@@ -65,13 +71,3 @@ def _positive(value: object, name: str, where: Path, *kinds: type) -> int | floa
             where, f"{name}: expected a positive number, got {value!r}", hint=HINT
         )
     return value  # type: ignore[return-value]
-
-
-def _range(value: object, name: str, where: Path) -> tuple[int, int]:
-    if isinstance(value, list | tuple) and len(value) == 2:
-        low, high = (int(_positive(bound, name, where, int)) for bound in value)
-        if low <= high:
-            return low, high
-    raise ModelMismatchError(
-        where, f"{name}: expected [fewest, most] pixels, got {value!r}", hint=HINT
-    )
