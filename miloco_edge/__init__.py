@@ -6,42 +6,51 @@
         clip = Clip.from_file("clip.mp4", fps=2)
         with engine.look(clip, budget=Budget(visual_tokens=512, seconds=5)) as scene:
             print(scene.ask("What is the person doing?").text)
+
+Names are imported when they are first used: `import miloco_edge` loads neither llama.cpp nor OpenCV.
 """
 
-from miloco_edge.engine import AnswerStream as AnswerStream
-from miloco_edge.engine import AsyncEngine as AsyncEngine
-from miloco_edge.engine import AsyncScene as AsyncScene
-from miloco_edge.engine import Engine as Engine
-from miloco_edge.engine import Scene as Scene
-from miloco_edge.errors import MilocoEdgeError as MilocoEdgeError
-from miloco_edge.llama import Sampling as Sampling
-from miloco_edge.prompt import Turn as Turn
-from miloco_edge.types import Answer as Answer
-from miloco_edge.types import Box as Box
-from miloco_edge.types import Budget as Budget
-from miloco_edge.types import Point as Point
-from miloco_edge.types import Span as Span
-from miloco_edge.types import Timings as Timings
-from miloco_edge.types import Usage as Usage
-from miloco_edge.video import Clip as Clip
-from miloco_edge.video import Frame as Frame
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "Answer",
-    "AnswerStream",
-    "AsyncEngine",
-    "AsyncScene",
-    "Box",
-    "Budget",
-    "Clip",
-    "Engine",
-    "Frame",
-    "MilocoEdgeError",
-    "Point",
-    "Sampling",
-    "Scene",
-    "Span",
-    "Timings",
-    "Turn",
-    "Usage",
-]
+if TYPE_CHECKING:
+    from miloco_edge.engine import AnswerStream as AnswerStream
+    from miloco_edge.engine import AsyncEngine as AsyncEngine
+    from miloco_edge.engine import AsyncScene as AsyncScene
+    from miloco_edge.engine import Engine as Engine
+    from miloco_edge.engine import Scene as Scene
+    from miloco_edge.errors import MilocoEdgeError as MilocoEdgeError
+    from miloco_edge.llama import Sampling as Sampling
+    from miloco_edge.prompt import Piece as Piece
+    from miloco_edge.prompt import Turn as Turn
+    from miloco_edge.types import Answer as Answer
+    from miloco_edge.types import Box as Box
+    from miloco_edge.types import Budget as Budget
+    from miloco_edge.types import Point as Point
+    from miloco_edge.types import Span as Span
+    from miloco_edge.types import Timings as Timings
+    from miloco_edge.types import Usage as Usage
+    from miloco_edge.video import Clip as Clip
+    from miloco_edge.video import Frame as Frame
+
+_ROOMS = {
+    "engine": ("AnswerStream", "AsyncEngine", "AsyncScene", "Engine", "Scene"),
+    "errors": ("MilocoEdgeError",),
+    "llama": ("Sampling",),
+    "prompt": ("Piece", "Turn"),
+    "types": ("Answer", "Box", "Budget", "Point", "Span", "Timings", "Usage"),
+    "video": ("Clip", "Frame"),
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = sorted(_ROOM_OF)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_ROOM_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]
