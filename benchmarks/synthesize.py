@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -389,7 +390,8 @@ def _tensors(shape: Shape, tied: bool, prefix: Prefix) -> Iterator[_Tensor]:
         yield _weight(f"{layer}mlp.down_proj.weight", (hidden, shape.intermediate_size))
     yield _norm(f"{prefix}norm.weight", hidden)
     if not tied:
-        yield _weight(prefix.replace("model.", "") + "lm_head.weight", (shape.vocab_size, hidden))
+        head = "language_model." if prefix == "language_model.model." else ""
+        yield _weight(f"{head}lm_head.weight", (shape.vocab_size, hidden))
 
 
 def _weight(name: str, shape: tuple[int, ...]) -> _Tensor:
@@ -421,14 +423,13 @@ def _write_weights(
         if shards == 1
         else [f"model-{i + 1:05}-of-{shards:05}.safetensors" for i in range(shards)]
     )
-    sequence = np.random.SeedSequence(seed)
     with ThreadPoolExecutor() as pool:
         for name, group in zip(names, groups, strict=True):
             group.sort(key=lambda tensor: tensor.name)
             with (out / name).open("wb") as file:
                 file.write(_header(group, dtype, width))
                 for tensor in group:
-                    _write_tensor(file, tensor, dtype, sequence, pool)
+                    _write_tensor(file, tensor, dtype, seed, pool)
     if shards > 1:
         index = {
             tensor.name: name for name, group in zip(names, groups, strict=True) for tensor in group
@@ -457,13 +458,15 @@ def _write_tensor(
     file: BinaryIO,
     tensor: _Tensor,
     dtype: DType,
-    sequence: np.random.SeedSequence,
+    seed: int,
     pool: ThreadPoolExecutor,
 ) -> None:
     counts = [SLAB] * (tensor.count // SLAB)
     if tensor.count % SLAB:
         counts.append(tensor.count % SLAB)
-    seeds = sequence.spawn(len(counts))
+    plain = tensor.name.replace("language_model.", "").removeprefix("model.")
+    # Of the name, so that the weights are the same however they are named, ordered and sharded.
+    seeds = np.random.SeedSequence([seed, crc32(plain.encode())]).spawn(len(counts))
     for start in range(0, len(counts), 4):  # a few slabs in flight, whatever the tensor
         part = slice(start, start + 4)
         slabs = pool.map(
