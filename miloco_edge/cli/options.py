@@ -18,7 +18,7 @@ def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
     @click.pass_obj
     @functools.wraps(command)
-    def with_output(output: Output, as_json: bool, **options: Any) -> Any:
+    def with_output(output: Output, /, as_json: bool, **options: Any) -> Any:
         return command(replace(output, as_json=as_json), **options)
 
     return with_output

@@ -97,6 +97,22 @@ def _name(reference: Reference, text: Path, file_type: str) -> str:
     return f"{reference.repo}:{reference.quant or file_type}" if reference.repo else text.stem
 
 
+def resolve_checkpoint(ref: str | Path, *, offline: bool = False) -> Path:
+    """The folder of the checkpoint that `ref` names: a folder, or a repository once pulled.
+
+    Raises ModelNotFoundError where there is no config.json in it.
+    """
+    reference = parse(ref)
+    folder = reference.path if reference.repo is None else _snapshot(reference, offline)
+    assert folder is not None
+    if not (folder / "config.json").is_file():
+        raise ModelNotFoundError(
+            reference.written, f"expected a checkpoint with a config.json in {folder}, got none",
+            hint="give the folder of a checkpoint in Hugging Face's layout",
+        )  # fmt: skip
+    return folder
+
+
 def default_reference() -> str:
     """The model that is used where none is named."""
     if named := os.environ.get("MILOCO_EDGE_MODEL"):
@@ -111,6 +127,11 @@ def default_reference() -> str:
 def _find_text(reference: Reference, offline: bool) -> Path:
     if reference.repo is not None:
         folder = _snapshot(reference, offline)
+        if reference.card and reference.card.kind == "checkpoint":
+            raise ModelNotFoundError(
+                reference.written, f"expected a GGUF pair, got the checkpoint {reference.repo}",
+                hint=f"make a pair of it with `miloco-edge quantize {reference.written}`",
+            )  # fmt: skip
         if reference.card and reference.card.text and reference.quant is None:
             name = reference.card.text
         else:
