@@ -16,7 +16,6 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants, hf_hub_download, scan_cache_dir
-
 from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError: its HTTP client's
     EntryNotFoundError,
     FileMetadataError,
