@@ -47,7 +47,7 @@ def engine(pair: Path) -> Iterator[Engine]:
 
 @pytest.fixture
 def clip() -> Clip:
-    """Four smooth frames at 2 fps: two temporal patches of 64 tokens."""
+    """Four smooth frames at 2 fps: two temporal patches of 144 tokens (transformers enlarges small videos)."""
     y, x = np.mgrid[0:224, 0:224]
     frames = [
         np.stack([(x + 40 * i) % 256, (y * 2) % 256, (x + y) % 256], -1).astype(np.uint8)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import click
+import numpy as np
 
 from miloco_edge import Budget, Clip, Engine, Sampling, Scene
 from miloco_edge.cli.options import json_option
@@ -17,7 +18,7 @@ from miloco_edge.engine.engine import CONTEXT, MAX_CONTEXT, VISUAL_TOKENS
 from miloco_edge.engine.scene import ANSWER_TOKENS, THINKING_TOKENS
 from miloco_edge.prompt.chat import DESCRIBE, Language
 from miloco_edge.types import Answer, Layout, Usage
-from miloco_edge.video import annotate
+from miloco_edge.video import contact_sheet, draw
 
 # A deadline that passed before a stage began: the stage starts, finds no time left, and says so.
 _NO_TIME = 1e-6
@@ -204,7 +205,7 @@ def infer_command(
                 answers.append(_consume(stream, output))
             document = _document(engine, clip, scene, answers, decode_s, began)
             if annotate_path is not None:
-                _annotate(annotate_path, scene, answers)
+                _annotate(annotate_path, clip, scene, answers)
                 output.note(f"drew {annotate_path}")
     if output.as_json:
         output.data(document)
@@ -309,10 +310,19 @@ def _sum(answers: list[Answer], stage: str) -> float:
     return float(sum(getattr(answer.timings, stage) or 0.0 for answer in answers))
 
 
-def _annotate(path: Path, scene: Scene, answers: list[Answer]) -> None:
-    """Draw what the answers point at on every sampled frame, at source size."""
+def _annotate(path: Path, clip: Clip, scene: Scene, answers: list[Answer]) -> None:
+    """Draw the frames that the model saw, with what the answers point at in each.
+
+    A single picture is drawn at its own size, several on one sheet.
+    """
     assert scene.clip is not None
     boxes = [box for answer in answers for box in answer.boxes]
     points = [point for answer in answers for point in answer.points]
-    annotate.draw_sheet(scene.clip, boxes, points).save(path)
-
+    shown = dict.fromkeys(scene.clip.times_s)
+    frames = [frame for frame in clip.frames if frame.time_s in shown]
+    drawn = [draw(frame.pixels, boxes, points) for frame in frames]
+    if len(drawn) > 1:
+        sheet = contact_sheet([np.asarray(d) for d in drawn], [f.time_s for f in frames])
+    else:
+        sheet = drawn[0]
+    sheet.save(path)

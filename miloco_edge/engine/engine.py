@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypedDict, TypeVar, Unpack
 
@@ -17,6 +17,7 @@ from miloco_edge.engine.scene import Scene
 from miloco_edge.errors import ClosedError
 from miloco_edge.llama import (
     MAX_TOKENS,
+    TOKEN_PIXELS,
     Context,
     Sampling,
     TextModel,
@@ -35,6 +36,8 @@ T = TypeVar("T")
 
 VISUAL_TOKENS = 1024
 """Visual tokens of a clip unless the budget says otherwise."""
+MAX_FRAMES = 256
+"""Frames of a clip; the report's own limit (arXiv 2512.17436, 3.1)."""
 CONTEXT = 8192
 MAX_CONTEXT = 16384
 """The longest context that the model was trained for at home (arXiv 2512.17436, 3.1)."""
@@ -161,12 +164,10 @@ class Engine:
 
     def fit(self, clip: Clip, visual_tokens: int | None = None) -> FittedClip:
         """What `look` would show the model of a clip."""
-        return video.fit(
-            clip,
-            self.files.preprocessor,
-            visual_tokens or VISUAL_TOKENS,
-            max_tokens_per_patch=MAX_TOKENS,
-        )
+        least, most = self.files.preprocessor.image_pixels
+        most = min(most, MAX_TOKENS * TOKEN_PIXELS**2)
+        preprocessor = replace(self.files.preprocessor, image_pixels=(least, most))
+        return video.fit(clip, preprocessor, visual_tokens or VISUAL_TOKENS, MAX_FRAMES)
 
     def cancel(self) -> None:
         """Stop every look in flight, from any thread; the engine goes on."""

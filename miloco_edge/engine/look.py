@@ -57,7 +57,7 @@ class Lookout:
         started = time.perf_counter()
         with interrupt.armed(self.context.abort):
             try:
-                visual = [self._encode(frames, interrupt) for frames in _patches(clip)]
+                visual = [self._encode(frames, interrupt) for frames in clip.patches]
             except Stopped as stop:
                 return _cut_short(stop.reason, vision_s=time.perf_counter() - started)
             encoded = time.perf_counter()
@@ -157,13 +157,6 @@ class Lookout:
         positions = grid_positions(position, grid, step)
         self.context.decode_visual(sequence, embeddings, positions, interrupt.check)
         return next_position(position, grid, step)
-
-
-def _patches(clip: FittedClip) -> list[tuple[RGB, ...]]:
-    """What the ViT sees at once: frame pairs of a video, or one picture."""
-    if clip.layout == "images" or len(clip.frames) == 1:
-        return [(frame,) for frame in clip.frames]
-    return list(zip(clip.frames[0::2], clip.frames[1::2], strict=True))
 
 
 def _cut_short(reason: StopReason, *, vision_s: float) -> Prefilled:

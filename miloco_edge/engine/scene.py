@@ -19,9 +19,9 @@ from miloco_edge.engine.look import Lookout, Prefilled
 from miloco_edge.errors import ClosedError
 from miloco_edge.llama import Interrupted, Sampling
 from miloco_edge.prompt import ChatFacts, Text, Turn, question, temporal_step
-from miloco_edge.prompt.grounding import Grounding, Reference, parse_grounding
+from miloco_edge.prompt.grounding import Grounding, parse_grounding
 from miloco_edge.prompt.thinking import Piece
-from miloco_edge.types import Answer, Budget, Timings, Usage
+from miloco_edge.types import Answer, Budget, Span, Timings, Usage
 from miloco_edge.video import FittedClip
 
 T = TypeVar("T")
@@ -111,7 +111,7 @@ class Scene:
         self._executor, self._lookout, self._prefilled = executor, lookout, prefilled
         self.sampling = sampling
         self._facts = facts
-        self._reference = _reference(clip, tokens_per_second)
+        self._tokens_per_second = tokens_per_second
         self._in_flight: weakref.WeakSet[Interrupt] = weakref.WeakSet()
         self._asked = False
         # A scene that is forgotten rather than closed gives its cells back all the same.
@@ -260,9 +260,7 @@ class Scene:
     ) -> Answer:
         ended = time.perf_counter()
         first = generation.first_token_at
-        grounding = Grounding()
-        if self._reference is not None:
-            grounding = parse_grounding(generation.text, self._reference)
+        grounding = _ground(generation.text, self.clip, self._tokens_per_second)
         return Answer(
             ask.question,
             generation.text,
@@ -299,16 +297,22 @@ def _default(value: int | None, default: int) -> int:
     return default if value is None else value
 
 
-def _reference(clip: FittedClip | None, tokens_per_second: float) -> Reference | None:
-    """What the model's pixels and seconds are in the source; None where there is no picture."""
+def _ground(text: str, clip: FittedClip | None, tokens_per_second: float) -> Grounding:
+    """What the answer points at, in source pixels and source seconds.
+
+    Boxes and points are taken to speak of the first frame. A temporal patch lasts 2 / fps seconds
+    and the model takes it for step / tokens_per_second, which is the same at 2 and at 1 fps.
+    """
     if clip is None:
-        return None
-    width, height = clip.size
-    source_width, source_height = clip.source_sizes[0]
-    step = temporal_step(clip.fps, tokens_per_second)
-    return Reference(
-        x=source_width / width,
-        y=source_height / height,
-        second=(2 / clip.fps) / (step / tokens_per_second),
-        start_s=clip.times_s[0],
+        return Grounding()
+    found = parse_grounding(text)
+    scale = 2 / clip.fps * tokens_per_second / temporal_step(clip.fps, tokens_per_second)
+    start = clip.times_s[0]
+    return Grounding(
+        tuple(clip.to_source(box) for box in found.boxes),
+        tuple(clip.to_source(point) for point in found.points),
+        tuple(
+            Span(span.label, start + span.start_s * scale, start + span.end_s * scale)
+            for span in found.spans
+        ),
     )

@@ -2,7 +2,7 @@
 
 The Qwen2.5-VL family writes them as JSON (`bbox_2d`, `point_2d`, `start_time`), as bare lists, or,
 for time, in words ("24.3 - 30.4 seconds"). Coordinates are pixels of the picture that the model
-was given, seconds are its own; a `Reference` turns them into the source's.
+was given, and seconds are its own.
 """
 
 from __future__ import annotations
@@ -32,29 +32,15 @@ _SPAN = re.compile(
 
 
 @dataclass(frozen=True)
-class Reference:
-    """What one pixel and one second of the model's are worth in the source.
-
-    A temporal patch lasts `second` source seconds for each second that its M-RoPE step tells the
-    model, so a clip sampled at 2 fps has `second == 1`.
-    """
-
-    x: float = 1.0
-    y: float = 1.0
-    second: float = 1.0
-    start_s: float = 0.0
-
-
-@dataclass(frozen=True)
 class Grounding:
-    """What was found, in the source's pixels and seconds."""
+    """What was found, in the model's pixels and seconds."""
 
     boxes: tuple[Box, ...] = ()
     points: tuple[Point, ...] = ()
     spans: tuple[Span, ...] = ()
 
 
-def parse_grounding(text: str, reference: Reference) -> Grounding:
+def parse_grounding(text: str) -> Grounding:
     """All boxes, points and spans of an answer; an answer with none gives three empty tuples."""
     boxes: list[Box] = []
     points: list[Point] = []
@@ -64,27 +50,27 @@ def parse_grounding(text: str, reference: Reference) -> Grounding:
         label = next((item[k] for k in _LABEL_KEYS if isinstance(item.get(k), str)), "")
         for key in _BOX_KEYS:
             if (four := _numbers(item.get(key), 4)) is not None:
-                boxes.append(_box(label, four, reference))
+                boxes.append(_box(label, four))
                 break
         for key in _POINT_KEYS:
             if (two := _numbers(item.get(key), 2)) is not None:
-                points.append(_point(label, two, reference))
+                points.append(Point(label, (two[0], two[1])))
                 break
         for first, last in _SPAN_KEYS:
             start, end = _seconds(item.get(first)), _seconds(item.get(last))
             if start is not None and end is not None:
-                spans.append(_span(label, start, end, reference))
+                spans.append(_span(label, start, end))
                 break
     if not boxes and not points and not spans:
-        boxes = [_box("", [float(v) for v in m], reference) for m in _BARE_BOX.findall(text)]
+        boxes = [_box("", [float(v) for v in m]) for m in _BARE_BOX.findall(text)]
         if whole := _BARE_POINT.fullmatch(text.strip().removesuffix(".")):
-            points = [_point("", [float(v) for v in whole.groups()], reference)]
+            points = [Point("", (float(whole[1]), float(whole[2])))]
         for match in _SPAN.finditer(_BARE_BOX.sub(" ", text)):
             start, end = _seconds(match["start"]), _seconds(match["end"])
             # "2 - 3" alone may be a count; a unit or a clock makes it a time.
             timed = match["unit"] or ":" in match["start"]
             if timed and start is not None and end is not None:
-                spans.append(_span("", start, end, reference))
+                spans.append(_span("", start, end))
     return Grounding(tuple(boxes), tuple(points), tuple(spans))
 
 
@@ -130,25 +116,10 @@ def _seconds(value: Any) -> float | None:
     return total
 
 
-def _box(label: str, xyxy: list[float], reference: Reference) -> Box:
-    x0, y0, x1, y1 = xyxy
-    return Box(
-        label,
-        (
-            min(x0, x1) * reference.x,
-            min(y0, y1) * reference.y,
-            max(x0, x1) * reference.x,
-            max(y0, y1) * reference.y,
-        ),
-    )
+def _box(label: str, corners: list[float]) -> Box:
+    x0, y0, x1, y1 = corners
+    return Box(label, (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)))
 
 
-def _point(label: str, xy: list[float], reference: Reference) -> Point:
-    return Point(label, (xy[0] * reference.x, xy[1] * reference.y))
-
-
-def _span(label: str, start: float, end: float, reference: Reference) -> Span:
-    def source(second: float) -> float:
-        return reference.start_s + second * reference.second
-
-    return Span(label, source(min(start, end)), source(max(start, end)))
+def _span(label: str, start: float, end: float) -> Span:
+    return Span(label, min(start, end), max(start, end))

@@ -237,7 +237,7 @@ def test_sampling(model: TextModel, context: Context) -> None:
     bound = Sampler(model, Sampling(grammar='root ::= "yes" | "no"'))
     assert model.piece(bound.sample(context)).decode() in {"y", "ye", "yes", "n", "no"}
     with pytest.raises(ValueError, match="GBNF"):
-        Sampler(model, Sampling(grammar="root ::="))
+        Sampler(model, Sampling(grammar='root ::= "yes'))
     greedy.close()
     greedy.close()
 
@@ -258,7 +258,7 @@ def test_llama_cpp_logs_to_logging(pair: Path, caplog: pytest.LogCaptureFixture)
 
 
 @pytest.mark.parametrize(
-    ("free_gib", "layers"), [(0.5, 0), (3, 0), (4.5, 13), (24, 37)]
+    ("free_gib", "layers"), [(0.5, 0), (3, 2), (4.5, 13), (24, 37)]
 )
 def test_gpu_layers_fill_what_is_free(free_gib: float, layers: int) -> None:
     gib = 2**30

@@ -1,0 +1,1 @@
+"""Cards of known models, and the demo model."""
