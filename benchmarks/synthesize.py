@@ -376,7 +376,9 @@ def _tensors(shape: Shape, tied: bool, prefix: Prefix) -> Iterator[_Tensor]:
 
     queries = shape.num_attention_heads * shape.head_dim
     keys = shape.num_key_value_heads * shape.head_dim
-    yield _Tensor(f"{prefix}embed_tokens.weight", (shape.vocab_size, hidden), 0.0, 1.0)
+    # A tied embedding is the output too: at std 1 every token would predict itself.
+    spread = hidden**-0.5 if tied else 1.0
+    yield _Tensor(f"{prefix}embed_tokens.weight", (shape.vocab_size, hidden), 0.0, spread)
     for i in range(shape.num_hidden_layers):
         layer = f"{prefix}layers.{i}."
         yield _norm(f"{layer}input_layernorm.weight", hidden)

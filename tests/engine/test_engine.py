@@ -98,7 +98,7 @@ def test_pictures_that_were_seen_before_need_no_vit(
 def test_pictures_apart_and_no_pictures(engine: Engine, clip: Clip) -> None:
     apart = Clip.from_images([frame.pixels for frame in clip.frames][:2])
     with engine.look(apart) as scene:
-        assert scene.usage.visual_tokens == 288
+        assert scene.usage.visual_tokens == 2 * 64
         assert scene.ask("What?", budget=SHORT).usage.prompt_tokens > 128
     with engine.look() as scene:
         assert scene.usage.visual_tokens == 0
