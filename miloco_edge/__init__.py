@@ -7,7 +7,8 @@
         with engine.look(clip, budget=Budget(visual_tokens=512, seconds=5)) as scene:
             print(scene.ask("What is the person doing?").text)
 
-Names are imported when they are first used: `import miloco_edge` loads neither llama.cpp nor OpenCV.
+Names are imported when they are first used: importing the package loads neither llama.cpp nor
+OpenCV.
 """
 
 from importlib import import_module
@@ -43,7 +44,7 @@ _ROOMS = {
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
-__all__ = sorted(_ROOM_OF)  # noqa: PLE0605
+__all__ = sorted(_ROOM_OF)
 
 
 def __getattr__(name: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,8 +47,8 @@ class SamplingDefaults:
 class Budget:
     """What a request may cost. A field left None is the engine's default.
 
-        Budget(visual_tokens=512, seconds=5)      # a quick look
-        Budget(answer_tokens=64, thinking_tokens=256)
+    Budget(visual_tokens=512, seconds=5)      # a quick look
+    Budget(answer_tokens=64, thinking_tokens=256)
     """
 
     answer_tokens: int | None = None
@@ -62,7 +62,9 @@ class Budget:
             if value is not None and value < 1:
                 raise ValueError(f"Budget.{name}: expected at least 1, got {value}")
         if self.thinking_tokens is not None and self.thinking_tokens < 0:
-            raise ValueError(f"Budget.thinking_tokens: expected 0 or more, got {self.thinking_tokens}")
+            raise ValueError(
+                f"Budget.thinking_tokens: expected 0 or more, got {self.thinking_tokens}"
+            )
         if self.seconds is not None and not self.seconds > 0:
             raise ValueError(f"Budget.seconds: expected more than 0, got {self.seconds}")
 
@@ -77,6 +79,7 @@ class VisualTokens:
     """(t, h, w) in visual tokens; t is 1 for one temporal patch."""
 
 
+@final
 @dataclass(frozen=True)
 class Box:
     """A rectangle in source pixels."""
@@ -85,6 +88,7 @@ class Box:
     xyxy: tuple[float, float, float, float]
 
 
+@final
 @dataclass(frozen=True)
 class Point:
     """A place in source pixels."""

@@ -41,13 +41,13 @@ def pair(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def engine(pair: Path) -> Iterator[Engine]:
     """The pair, loaded."""
-    with Engine.load(pair, threads=2, context=2048) as engine:
+    with Engine.load(pair, threads=1, context=2048) as engine:
         yield engine
 
 
 @pytest.fixture
 def clip() -> Clip:
-    """Four smooth frames at 2 fps: two temporal patches of 144 tokens (transformers enlarges small videos)."""
+    """Four smooth frames at 2 fps: two temporal patches, enlarged to 144 tokens each."""
     y, x = np.mgrid[0:224, 0:224]
     frames = [
         np.stack([(x + 40 * i) % 256, (y * 2) % 256, (x + y) % 256], -1).astype(np.uint8)

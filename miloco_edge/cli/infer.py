@@ -24,7 +24,7 @@ from miloco_edge.video import contact_sheet, draw
 _NO_TIME = 1e-6
 
 
-class GpuLayers(click.ParamType):
+class GpuLayers(click.ParamType["int | Literal['auto']"]):
     """A number of layers, or "auto"."""
 
     name = "N|auto"
@@ -83,47 +83,71 @@ class Media:
 @click.command("infer")
 @click.option("--video", type=click.Path(path_type=Path), help="A clip, or a folder of pictures.")
 @click.option(
-    "--image", "images", multiple=True, type=click.Path(path_type=Path),
+    "--image",
+    "images",
+    multiple=True,
+    type=click.Path(path_type=Path),
     help="A picture; repeat it for several.",
 )
 @click.option("--camera", metavar="SOURCE", help="RTSP or HTTP address, or number of a USB camera.")
 @click.option(
-    "--seconds", type=click.FloatRange(min=0, min_open=True), default=3.0, show_default=True,
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=3.0,
+    show_default=True,
     help="How long to watch the camera.",
 )
 @click.option("--ask", "questions", multiple=True, metavar="TEXT", help="A question; repeatable.")
 @click.option("--model", metavar="REF", help="Alias, FILE.gguf, folder or org/repo[:QUANT].")
 @click.option("--mmproj", type=click.Path(path_type=Path), help="Where it is not beside the model.")
 @click.option(
-    "--context", type=click.IntRange(256, MAX_CONTEXT), default=CONTEXT, show_default=True,
+    "--context",
+    type=click.IntRange(256, MAX_CONTEXT),
+    default=CONTEXT,
+    show_default=True,
     help="Tokens of the KV cache.",
 )
 @click.option("--think/--no-think", default=False, help="Let the model think first.")
 @click.option(
-    "--think-tokens", type=click.IntRange(min=0), default=THINKING_TOKENS, show_default=True,
+    "--think-tokens",
+    type=click.IntRange(min=0),
+    default=THINKING_TOKENS,
+    show_default=True,
     help="Close the thought by force after so many tokens.",
 )
 @click.option(
-    "--max-tokens", type=click.IntRange(min=1), default=ANSWER_TOKENS, show_default=True,
+    "--max-tokens",
+    type=click.IntRange(min=1),
+    default=ANSWER_TOKENS,
+    show_default=True,
     help="Longest answer.",
 )
 @click.option(
-    "--deadline", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+    "--deadline",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
     help="Return within so many seconds of the model being loaded.",
 )
 @click.option(
-    "--fps", type=click.FloatRange(min=0, min_open=True), default=2.0, show_default=True,
+    "--fps",
+    type=click.FloatRange(min=0, min_open=True),
+    default=2.0,
+    show_default=True,
     help="Frames sampled from a second of video.",
 )
 @click.option("--frames", type=click.IntRange(min=1), help="Sample exactly so many frames.")
 @click.option("--start", type=click.FloatRange(min=0), metavar="S", help="Begin here in the clip.")
 @click.option("--end", type=click.FloatRange(min=0), metavar="S", help="End here in the clip.")
 @click.option(
-    "--visual-tokens", type=click.IntRange(min=4), default=VISUAL_TOKENS, show_default=True,
+    "--visual-tokens",
+    type=click.IntRange(min=4),
+    default=VISUAL_TOKENS,
+    show_default=True,
     help="Most visual tokens for the clip: kept by size first, then by frames.",
 )
 @click.option(
-    "--layout", type=click.Choice(["video", "images"]),
+    "--layout",
+    type=click.Choice(["video", "images"]),
     help="Frames as one video (merged in pairs) or as separate pictures.",
 )
 @click.option("--smart-home", is_flag=True, help='Answer as {"result": ...} for a hub to parse.')
@@ -132,13 +156,18 @@ class Media:
 @click.option("--top-p", type=click.FloatRange(0, 1))
 @click.option("--seed", type=int, help="Makes sampling repeatable.")
 @click.option(
-    "--top-logprobs", type=click.IntRange(min=0), default=0,
+    "--top-logprobs",
+    type=click.IntRange(min=0),
+    default=0,
     help="Report so many candidates for each token of the answer.",
 )
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads; default: all cores.")
 @click.option("--gpu-layers", type=GpuLayers(), default="auto", show_default=True)
 @click.option(
-    "--annotate", "annotate_path", type=click.Path(path_type=Path, dir_okay=False), metavar="OUT.png",
+    "--annotate",
+    "annotate_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="OUT.png",
     help="Draw the sampled frames with the answer's boxes and points.",
 )
 @click.option("--offline", is_flag=True, help="Take hub models from the cache alone.")
@@ -178,7 +207,11 @@ def infer_command(
     clip = media.read() if media.camera is None else None
     decode_s = time.perf_counter() - began
     with Engine.load(
-        model, mmproj=mmproj, threads=threads, gpu_layers=gpu_layers, context=context,
+        model,
+        mmproj=mmproj,
+        threads=threads,
+        gpu_layers=gpu_layers,
+        context=context,
         offline=offline,
     ) as engine:
         clock = _Clock(deadline)
@@ -196,7 +229,8 @@ def infer_command(
             answers: list[Answer] = []
             for question in questions or (DESCRIBE[lang],):
                 limits = Budget(
-                    answer_tokens=max_tokens, thinking_tokens=think_tokens,
+                    answer_tokens=max_tokens,
+                    thinking_tokens=think_tokens,
                     seconds=clock.remaining(),
                 )
                 stream = scene.stream(question, budget=limits, **options)
@@ -209,8 +243,8 @@ def infer_command(
                 output.note(f"drew {annotate_path}")
     if output.as_json:
         output.data(document)
-    elif document["degraded"] is not None:
-        output.note(f"note: {document['degraded']['reason']}")
+    elif (degraded := document["degraded"]) is not None:
+        output.note(f"note: {_shown(degraded['used'])} instead of {_shown(degraded['asked'])}")
 
 
 class _Clock:
@@ -226,8 +260,12 @@ class _Clock:
 def _sampling(
     base: Sampling, temperature: float | None, top_p: float | None, seed: int | None
 ) -> Sampling:
-    given = {"temperature": temperature, "top_p": top_p, "seed": seed}
-    return replace(base, **{name: value for name, value in given.items() if value is not None})
+    return replace(
+        base,
+        temperature=base.temperature if temperature is None else temperature,
+        top_p=base.top_p if top_p is None else top_p,
+        seed=seed,
+    )
 
 
 def _consume(stream: AnswerStream, output: Output) -> Answer:
@@ -289,6 +327,10 @@ def _document(
         "timings": asdict(timings),
         "degraded": None if fitted.degraded is None else asdict(fitted.degraded),
     }
+
+
+def _shown(cost: dict[str, Any]) -> str:
+    return "{frames} frames of {width}x{height} ({visual_tokens} visual tokens)".format(**cost)
 
 
 def _answer(answer: Answer) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""All that the commands print goes through one Output: data to stdout, everything else to stderr."""
+"""All that commands print goes through one Output: data to stdout, the rest to stderr."""
 
 from __future__ import annotations
 

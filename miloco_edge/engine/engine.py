@@ -105,9 +105,7 @@ class Engine:
         self._closed = False
 
     @classmethod
-    def load(
-        cls, ref: str | Path | None = None, **options: Unpack[LoadOptions]
-    ) -> Engine:
+    def load(cls, ref: str | Path | None = None, **options: Unpack[LoadOptions]) -> Engine:
         """Load the pair of files that `ref` names (CONTRACT: model reference).
 
         Raises ModelNotFoundError, GGUFError, ModelMismatchError or ModelLoadError.
@@ -138,7 +136,7 @@ class Engine:
         return self._loaded.vision.merges_pairs
 
     def look(self, clip: Clip | None = None, **options: Unpack[LookOptions]) -> Scene:
-        """Fit a clip to the budget, encode it and prefill it once; ask the scene as often as needed.
+        """Fit a clip to the budget, encode and prefill it once; ask the scene as often as needed.
 
         Without a clip the scene is a conversation without pictures. A look that would miss its
         deadline stops early, and its scene says so. Raises MediaError for a budget that no picture
@@ -154,7 +152,9 @@ class Engine:
         if options.get("smart_home"):
             system, grammar = SMART_HOME[language], SMART_HOME_GRAMMAR
         system = options.get("system") or system
-        sampling = Sampling(self.files.sampling.temperature, self.files.sampling.top_p, grammar=grammar)
+        sampling = Sampling(
+            self.files.sampling.temperature, self.files.sampling.top_p, grammar=grammar
+        )
         interrupt = Interrupt(budget.seconds)
 
         def work() -> Scene:
@@ -273,9 +273,7 @@ def _gpu_layers(
         return 0
     metadata = text.metadata
     layers = int(metadata["qwen2vl.block_count"])
-    heads, heads_kv = (
-        int(metadata[f"qwen2vl.attention.head_count{kv}"]) for kv in ("", "_kv")
-    )
+    heads, heads_kv = (int(metadata[f"qwen2vl.attention.head_count{kv}"]) for kv in ("", "_kv"))
     head_dim = int(
         metadata.get(
             "qwen2vl.attention.key_length", int(metadata["qwen2vl.embedding_length"]) // heads

@@ -47,7 +47,12 @@ class Lookout:
         self._openings: OrderedDict[tuple[str, bool], tuple[int, int]] = OrderedDict()
 
     def look(
-        self, clip: FittedClip | None, *, system: str, tokens_per_second: float, interrupt: Interrupt
+        self,
+        clip: FittedClip | None,
+        *,
+        system: str,
+        tokens_per_second: float,
+        interrupt: Interrupt,
     ) -> Prefilled:
         """Encode and prefill `clip` after the system prompt; without a clip, the prompt alone."""
         opening_sequence, position, cached = self.opening(system, media=clip is not None)

@@ -220,9 +220,7 @@ class Scene:
             "thinking_tokens": _default(ask.budget.thinking_tokens, THINKING_TOKENS),
             "answer_tokens": _default(ask.budget.answer_tokens, ANSWER_TOKENS),
         }
-        context.reserve(
-            cells_needed(self._lookout.model, len(suffix), think=ask.think, **budget)
-        )
+        context.reserve(cells_needed(self._lookout.model, len(suffix), think=ask.think, **budget))
         # The first answer pays for the look; the next ones find it in the cache.
         cached = self._prefilled.tokens if self._asked else self._prefilled.cached_tokens
         usage = replace(

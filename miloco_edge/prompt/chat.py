@@ -2,9 +2,9 @@
 
 A prompt is an opening (system turn and the head of the user turn), the media, and a question:
 
-    <|im_start|>system\\n SYSTEM <|im_end|>\\n<|im_start|>user\\n     opening, prefilled once a model
-    <|vision_start|> visual tokens <|vision_end|>                   media, prefilled once a scene
-    QUESTION /no_think<|im_end|>\\n<|im_start|>assistant\\n           question, the only new part
+    <|im_start|>system\\n SYSTEM <|im_end|>\\n<|im_start|>user\\n   opening, prefilled once a model
+    <|vision_start|> visual tokens <|vision_end|>                  media, prefilled once a scene
+    QUESTION /no_think<|im_end|>\\n<|im_start|>assistant\\n          question, the only new part
 
 Media come first because the model was trained so, and because /no_think counts only as the very
 last characters of the user turn (MiMo-VL-7B-RL-2508's model card; MiMo-VL#32).

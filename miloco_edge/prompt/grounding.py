@@ -21,7 +21,9 @@ _SPAN_KEYS = (("start_time", "end_time"), ("start", "end"))
 _LABEL_KEYS = ("label", "name", "description", "event", "text")
 
 _NUMBER = r"-?\d+(?:\.\d+)?"
-_BARE_BOX = re.compile(rf"\[\s*({_NUMBER})\s*,\s*({_NUMBER})\s*,\s*({_NUMBER})\s*,\s*({_NUMBER})\s*\]")
+_BARE_BOX = re.compile(
+    rf"\[\s*({_NUMBER})\s*,\s*({_NUMBER})\s*,\s*({_NUMBER})\s*,\s*({_NUMBER})\s*\]"
+)
 _BARE_POINT = re.compile(rf"[\[(]\s*({_NUMBER})\s*,\s*({_NUMBER})\s*[\])]")
 _CLOCK = r"(?:(?:\d+:)?\d{1,2}:\d{2}(?:\.\d+)?|\d+(?:\.\d+)?)"
 _UNIT = r"\s*(?:s|sec|secs|seconds?|秒)?"

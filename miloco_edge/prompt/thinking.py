@@ -91,7 +91,9 @@ class ThinkParser:
             self._emitted = close + len(CLOSE)
             self.opened = True
             self.in_thinking = False
-        if not self._raw[: self._emitted].strip() or self._raw[: self._emitted].rstrip().endswith(CLOSE):
+        if not self._raw[: self._emitted].strip() or self._raw[: self._emitted].rstrip().endswith(
+            CLOSE
+        ):
             # Blank lines between the tag and the answer belong to neither.
             rest = self._raw[self._emitted :]
             self._emitted += len(rest) - len(rest.lstrip())
@@ -110,7 +112,7 @@ class ThinkParser:
 
 
 def split_thinking(text: str) -> tuple[str | None, str]:
-    """Thinking and answer of a whole text; repeated thoughts are joined, empty ones count as none."""
+    """Thinking and answer of a whole text; repeated thoughts are joined, empty ones dropped."""
     thoughts: list[str] = []
     head, close, tail = text.partition(CLOSE)
     if close and OPEN not in head:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from miloco_edge.errors import MediaError
 from miloco_edge.types import RGB, Box, Degraded, Layout, Point, Preprocessor
 from miloco_edge.video.clip import Clip, Frame
 from miloco_edge.video.resize import (
-    FACTOR,
     Size,
     frame_limits,
     resize,
@@ -17,6 +17,8 @@ from miloco_edge.video.resize import (
     smart_resize,
     tokens,
 )
+
+Pointed = TypeVar("Pointed", Box, Point)
 
 FLOOR_TOKENS = 64
 """A patch is made no smaller than this (224x224) as long as frames can be left out instead."""
@@ -69,7 +71,7 @@ class FittedClip:
         """Visual tokens of the whole clip."""
         return sum(tokens((patch[0].shape[1], patch[0].shape[0])) for patch in self.patches)
 
-    def to_source(self, item: Box | Point, frame: int = 0) -> Box | Point:
+    def to_source(self, item: Pointed, frame: int = 0) -> Pointed:
         """`item`, given in the fitted pixels of a frame, in the pixels of its source."""
         (width, height), (source_w, source_h) = self.sizes[frame], self.source_sizes[frame]
 

@@ -128,7 +128,7 @@ def test_a_full_cache_is_an_error_and_closing_makes_room(context: Context) -> No
     first = context.new_sequence()
     context.decode_tokens(first, np.zeros(context.n_ctx - 10, np.int32), 0)
     second = context.new_sequence()
-    with pytest.raises(ContextFullError, match="at most 10 more tokens.*got 32") as caught:
+    with pytest.raises(ContextFullError, match=r"at most 10 more tokens.*got 32") as caught:
         context.decode_tokens(second, np.zeros(40, np.int32), 0)
     assert (caught.value.needed, caught.value.available) == (32, 10)
     context.drop_sequence(first)
@@ -257,9 +257,7 @@ def test_llama_cpp_logs_to_logging(pair: Path, caplog: pytest.LogCaptureFixture)
     assert max(record.levelno for record in caplog.records) <= logging.INFO
 
 
-@pytest.mark.parametrize(
-    ("free_gib", "layers"), [(0.5, 0), (3, 2), (4.5, 13), (24, 37)]
-)
+@pytest.mark.parametrize(("free_gib", "layers"), [(0.5, 0), (3, 2), (4.5, 13), (24, 37)])
 def test_gpu_layers_fill_what_is_free(free_gib: float, layers: int) -> None:
     gib = 2**30
     got = gpu_layers_that_fit(

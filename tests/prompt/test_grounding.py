@@ -45,8 +45,15 @@ def test_spans(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "Yes", "There are 2 - 3 people.", "[1, 2, 3]", '{"bbox_2d": [1, 2, true, 4]}',
-        '{"bbox_2d": "left"}', "[" * 5000, '{"result": "no"}', "(1, 2) and more",
+        "",
+        "Yes",
+        "There are 2 - 3 people.",
+        "[1, 2, 3]",
+        '{"bbox_2d": [1, 2, true, 4]}',
+        '{"bbox_2d": "left"}',
+        "[" * 5000,
+        '{"result": "no"}',
+        "(1, 2) and more",
     ],
 )
 def test_nothing_is_found_where_nothing_is(text: str) -> None:

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from miloco_edge.cli.main import main
+
+CLIP = Path(__file__).parents[2] / "models" / "demo" / "ball.mp4"
+
+
+class Run:
+    """Runs the command line in this process: exit code, stdout, stderr."""
+
+    def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
+        self._capfd = capfd
+
+    def __call__(self, *args: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main([str(a) for a in args])
+        out, err = self._capfd.readouterr()
+        code = ended.value.code
+        return (code if isinstance(code, int) else 0), out, err
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Run:
+    return Run(capfd)
+
+
+@pytest.fixture
+def base(pair: Path) -> list[object]:
+    return ["infer", "--model", pair, "--context", 2048, "--threads", 1, "--max-tokens", 8]
+
+
+def test_words_on_stdout_and_the_rest_on_stderr(run: Run, base: list[object]) -> None:
+    code, out, err = run(*base, "--video", CLIP, "--ask", "Who?", "--ask", "What?")
+    assert code == 0
+    assert out.strip()
+    assert "Who?" in err and "What?" in err
+    assert "Who?" not in out
+
+
+def test_the_json_document(run: Run, base: list[object], pair: Path, tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.png"
+    code, out, _ = run(
+        *base, "--video", CLIP, "--ask", "Who?", "--ask", "What?", "--json",
+        "--top-logprobs", 2, "--annotate", sheet, "--temperature", 0,
+    )  # fmt: skip
+    document = json.loads(out)
+    assert code == 0
+    assert list(document) == [
+        "model", "video", "answers", "decisions", "usage", "timings", "degraded",
+    ]  # fmt: skip
+    assert document["model"]["file_type"] == "BF16"
+    assert Path(document["model"]["path"]).parent == pair
+    video = document["video"]
+    assert video["frames"] == len(video["times_s"]) == 2 * video["temporal_patches"] == 10
+    assert video["size"] == [448, 252]
+    assert video["visual_tokens"] == 5 * 144
+    assert document["degraded"] is None
+    first, second = document["answers"]
+    assert [a["question"] for a in (first, second)] == ["Who?", "What?"]
+    assert second["usage"]["cached_tokens"] > 5 * 144 > first["usage"]["cached_tokens"]
+    assert len(first["logprobs"][0]["top"]) == 2
+    assert document["usage"]["visual_tokens"] == 5 * 144
+    timings = document["timings"]
+    assert timings["total_s"] >= timings["load_s"] > 0
+    assert all(timings[stage] > 0 for stage in ("video_s", "vision_s", "prefill_s", "generate_s"))
+    with Image.open(sheet) as drawn:
+        assert drawn.width > 320
+
+
+def test_a_smaller_budget_is_reported(run: Run, base: list[object]) -> None:
+    args = [*base, "--video", CLIP, "--visual-tokens", 128]
+    code, out, _ = run(*args, "--json")
+    degraded = json.loads(out)["degraded"]
+    assert code == 0
+    assert degraded["reason"] == "visual_tokens"
+    assert degraded["asked"]["visual_tokens"] == 720
+    assert degraded["used"]["visual_tokens"] <= 128
+    _, _, err = run(*args)
+    assert "instead of 10 frames of 448x252 (720 visual tokens)" in err
+
+
+def test_pictures(run: Run, base: list[object], tmp_path: Path) -> None:
+    for name, size in (("a.png", (300, 200)), ("b.jpg", (200, 300))):
+        pixels = np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / name)
+    images = ["--image", tmp_path / "a.png", "--image", tmp_path / "b.jpg"]
+    code, out, _ = run(*base, *images, "--json")
+    video = json.loads(out)["video"]
+    assert code == 0
+    assert (video["layout"], video["frames"], video["temporal_patches"]) == ("images", 2, 2)
+    code, out, _ = run(*base, "--video", tmp_path, "--json")
+    assert code in (0, 4)  # a folder is a video: its pictures must have one size
+    assert code == 4
+    assert json.loads(out)["error"]["type"] == "MediaError"
+
+
+def test_thinking_goes_to_stderr(run: Run, base: list[object]) -> None:
+    code, out, _ = run(
+        *base, "--video", CLIP, "--think", "--think-tokens", 8, "--ask", "Who?", "--json"
+    )
+    answer = json.loads(out)["answers"][0]
+    assert code == 0
+    assert answer["usage"]["thinking_tokens"] == 8
+    assert answer["usage"]["completion_tokens"] <= 16
+
+
+def test_a_deadline_is_kept_and_said(run: Run, base: list[object]) -> None:
+    code, out, _ = run(*base, "--video", CLIP, "--deadline", 0.001, "--json")
+    answer = json.loads(out)["answers"][0]
+    assert code == 0
+    assert (answer["finish_reason"], answer["answer"]) == ("deadline", "")
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "kind"),
+    [
+        ([], 2, "UsageError"),
+        (["--video", "a.mp4", "--image", "b.png"], 2, "UsageError"),
+        (["--video", "nowhere.mp4"], 3, "MediaNotFoundError"),
+        (["--video", __file__], 4, "MediaError"),
+        (["--image", CLIP.parent / "run.py"], 4, "MediaError"),
+        (["--video", CLIP, "--model", "nowhere.gguf"], 3, "ModelNotFoundError"),
+        (["--video", CLIP, "--gpu-layers", "some"], 2, "UsageError"),
+        (["--video", CLIP, "--max-tokens", 5000], 1, "ContextFullError"),
+        (["--video", CLIP, "--start", 100], 4, "MediaError"),
+        (["--rule", "Someone reads"], 2, "UsageError"),
+    ],
+)
+def test_what_goes_wrong_has_a_code_and_a_word(
+    run: Run, base: list[object], args: list[object], code: int, kind: str
+) -> None:
+    got, out, err = run(*base, *args, "--json")
+    error = json.loads(out)["error"]
+    assert (got, error["type"]) == (code, kind), err
+    assert error["message"]
+    assert "Traceback" not in err
+    if kind != "UsageError":
+        assert f"error: {error['message']}" in err
