@@ -78,12 +78,12 @@ class GGUFOutput:
             for end in self._ends:
                 if end <= self._hashed:
                     continue
+                if self._left.get(self._hashed, 0):
+                    return
                 while self._hashed < end:
                     chunk = os.pread(self._file, min(_READ, end - self._hashed), self._hashed)
                     self._hash.update(chunk)
                     self._hashed += len(chunk)
-                if self._left.get(end, 0):
-                    return
         finally:
             self._hashing.release()
 
