@@ -106,6 +106,8 @@ def preprocessor(checkpoint: Checkpoint) -> dict[str, float | int | None]:
         "merge_size": _number(picture.get("merge_size")),
         "temporal_patch_size": _number(picture.get("temporal_patch_size")),
         "fps": _number(video.get("fps", picture.get("fps"))),
+        "min_frames": _number(video.get("min_frames")),
+        "max_frames": _number(video.get("max_frames")),
         "tokens_per_second": _number(checkpoint.vision_config.get("tokens_per_second")),
     }
 
