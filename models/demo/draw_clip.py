@@ -1,6 +1,6 @@
 """Draw the clip that `make demo` asks about: a ball rolls through a room, five seconds at 12 fps.
 
-    python -m models.demo.draw_clip models/demo/ball.mp4
+python -m models.demo.draw_clip models/demo/ball.mp4
 """
 
 from __future__ import annotations
