@@ -125,22 +125,14 @@ def default_reference() -> str:
 
 
 def _find_text(reference: Reference, offline: bool) -> Path:
-    if reference.repo is not None:
-        folder = _snapshot(reference, offline)
-        if reference.card and reference.card.kind == "checkpoint":
-            raise ModelNotFoundError(
-                reference.written, f"expected a GGUF pair, got the checkpoint {reference.repo}",
-                hint=f"make a pair of it with `miloco-edge quantize {reference.written}`",
-            )  # fmt: skip
-        if reference.card and reference.card.text and reference.quant is None:
-            name = reference.card.text
-        else:
-            name = choose_text(reference.written, _ggufs(folder), reference.quant)
-        return _existing(reference, folder / name)
-    assert reference.path is not None
-    if reference.path.is_dir():
-        return reference.path / _choose_in_folder(reference, reference.path)
-    return _existing(reference, reference.path)
+    folder = reference.path if reference.repo is None else _snapshot(reference, offline)
+    assert folder is not None
+    if not folder.is_dir():
+        return _existing(reference, folder)
+    card = reference.card
+    if reference.repo is not None and card and card.text and reference.quant is None:
+        return _existing(reference, folder / card.text)
+    return folder / _choose(reference, folder)
 
 
 def _snapshot(reference: Reference, offline: bool) -> Path:
@@ -170,19 +162,18 @@ def _existing(reference: Reference, path: Path) -> Path:
     )
 
 
-def _choose_in_folder(reference: Reference, folder: Path) -> str:
+def _choose(reference: Reference, folder: Path) -> str:
     names = _ggufs(folder)
     texts = [name for name in names if not is_mmproj(name)]
-    if not texts:
-        if reference.card is not None:
-            _existing(reference, folder / "*.gguf")
-        checkpoint = (folder / "config.json").is_file()
+    if not texts and (folder / "config.json").is_file():
         raise ModelNotFoundError(
-            reference.written,
-            f"expected a .gguf in {folder}, got {'a checkpoint' if checkpoint else 'none'}",
-            hint=f"make one with `miloco-edge quantize {folder}`" if checkpoint
-            else "give the folder that holds the pair",
+            reference.written, f"expected a GGUF pair in {folder}, got a checkpoint",
+            hint=f"make a pair of it with `miloco-edge quantize {reference.written}`",
         )  # fmt: skip
+    if not texts:
+        _existing(reference, folder / "*.gguf")
+    if reference.repo is not None:
+        return choose_text(reference.written, names, reference.quant)
     described = [name for name in texts if find_manifest(folder / name) is not None]
     return the_only(reference.written, described if len(texts) > 1 else texts, texts, "text model")
 
