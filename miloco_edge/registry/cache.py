@@ -18,6 +18,8 @@ from typing import Any
 
 from huggingface_hub import constants
 
+from miloco_edge.errors import ModelMismatchError
+
 RECORD = "miloco-edge.json"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -61,7 +63,10 @@ def repo_folder(repo: str) -> Path:
 
 
 def pulls_of(repo: str) -> tuple[Pull, ...]:
-    """Our records of `repo`, the latest pull last; empty where it was never pulled."""
+    """Our records of `repo`, the latest pull last; empty where it was never pulled.
+
+    Raises ModelMismatchError where the record is damaged.
+    """
     return _read(repo_folder(repo) / RECORD)
 
 
@@ -74,10 +79,14 @@ def all_pulls() -> Iterator[Pull]:
 
 def _read(path: Path) -> tuple[Pull, ...]:
     try:
-        document = json.loads(path.read_text("utf-8"))
+        return tuple(_pull(entry) for entry in json.loads(path.read_text("utf-8"))["pulls"])
     except (FileNotFoundError, NotADirectoryError):
         return ()
-    return tuple(_pull(entry) for entry in document["pulls"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelMismatchError(
+            path, f"expected a record of pulls, got {type(error).__name__}: {error}",
+            hint=f"remove {path} and pull again",
+        ) from None  # fmt: skip
 
 
 def _pull(entry: dict[str, Any]) -> Pull:

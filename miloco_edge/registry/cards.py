@@ -74,7 +74,7 @@ def cards_folder() -> Path:
 @cache
 def load_cards() -> Mapping[str, Card]:
     """All cards by alias, in alphabetical order."""
-    paths = sorted(cards_folder().glob("*.toml"))
+    paths = sorted(cards_folder().glob("*.toml"), key=lambda path: path.stem)
     return MappingProxyType({path.stem: read_card(path) for path in paths})
 
 

@@ -88,7 +88,7 @@ def describe(reference: Reference, revision: str | None = None) -> Remote:
     assert reference.repo is not None
     with _translated(reference, revision):
         info = HfApi(endpoint=endpoint()).model_info(
-            reference.repo, revision=revision, files_metadata=True
+            reference.repo, revision=revision, files_metadata=True, timeout=30
         )
     assert info.sha is not None
     card = info.card_data

@@ -58,7 +58,11 @@ def parse(ref: str | Path) -> Reference:
         if card.repo is not None:
             return Reference(written, repo=card.repo, quant=quant_or_none, card=card)
     path = Path(written).expanduser()
-    if path.exists() or written.endswith(".gguf") or written.startswith((".", "/", "~")):
+    if (
+        (written and path.exists())
+        or written.endswith(".gguf")
+        or written.startswith((".", "/", "~"))
+    ):
         return Reference(written, path=path)
     if _REPO.fullmatch(head) and (not quant or _QUANT.fullmatch(quant)):
         return Reference(written, repo=head, quant=quant_or_none, card=card_of_repo(head))

@@ -389,6 +389,16 @@ def test_rm(run: Any, hub: Hub, commit: str, cache: Path, monkeypatch: pytest.Mo
     assert run("show", REPO).code == 3
 
 
+def test_a_damaged_record_is_said(run: Any, hub: Hub, commit: str, cache: Path) -> None:
+    run("pull", REPO)
+    (record,) = cache.glob("models--*/miloco-edge.json")
+    for content in ("{", "[]", '{"pulls": [{}]}', '{"pulls": [{"files": []}]}'):
+        record.write_text(content)
+        result = run("show", REPO)
+        assert result.code == 4
+        assert f"remove {record}" in result.err
+
+
 def test_rm_leaves_files_of_ones_own(run: Any, tmp_path: Path, cache: Path) -> None:
     text, mmproj = write_pair(tmp_path / "mine")
     for ref in (text, text.parent, "demo"):
