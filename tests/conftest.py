@@ -12,6 +12,23 @@ from benchmarks.synthesize import TINY, synthesize
 from miloco_edge import Clip, Engine
 from quantize import quantize
 
+_left_out: list[str] = []
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    """Remember what this run leaves to `make reference` and `make integration`."""
+    for item in items:
+        for mark in ("reference", "integration"):
+            if item.get_closest_marker(mark) and f"not {mark}" in item.config.option.markexpr:
+                _left_out.append(f"make {mark}: {item.nodeid}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was not run is listed by name and counted."""
+    if _left_out:
+        terminalreporter.section(f"{len(_left_out)} tests left to other targets")
+        terminalreporter.write_line("\n".join(sorted(_left_out)))
+
 
 @pytest.fixture(autouse=True)
 def _quiet_environment(monkeypatch: pytest.MonkeyPatch) -> None:

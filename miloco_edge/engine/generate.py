@@ -92,7 +92,7 @@ class Generator:
             text,
             thinking,
             finish,
-            self._thinking_tokens,
+            self._thinking_tokens if self._parser.opened else 0,
             self._sampled,
             tuple(self._logprobs),
             self._first_token_at,

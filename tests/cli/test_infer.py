@@ -103,7 +103,7 @@ def test_pictures(run: Run, base: list[object], tmp_path: Path) -> None:
 
 def test_thinking_goes_to_stderr(run: Run, base: list[object]) -> None:
     code, out, _ = run(
-        *base, "--video", CLIP, "--think", "--think-tokens", 8, "--ask", "Who?", "--json"
+        *base, "--video", CLIP, "--think", "--think-tokens", 8, "--temperature", 0, "--json"
     )
     answer = json.loads(out)["answers"][0]
     assert code == 0

@@ -13,9 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
-from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
 
 from benchmarks.synthesize import TINY, synthesize
 from miloco_edge import Clip, Engine
@@ -24,8 +22,6 @@ from quantize import quantize
 
 pytestmark = pytest.mark.reference
 
-MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
-STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 QUESTION = "What is the person doing?"
 IMAGE, VIDEO = "<|image_pad|>", "<|video_pad|>"
 
@@ -40,20 +36,24 @@ CHECKPOINTS: dict[str, dict[str, Any]] = {
 class Pair:
     """A checkpoint in both worlds."""
 
-    model: Any
-    tokenizer: Any
+    checkpoint: Any
     engine: Engine
+    theirs: Any
+    """transformers_oracle.theirs: imported late, since only `make reference` has transformers."""
 
 
 @pytest.fixture(scope="module", params=CHECKPOINTS)
-def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+def pair(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Pair]:
+    from tests.reference import transformers_oracle
+
     folder = tmp_path_factory.mktemp(request.param)
     checkpoint: Path = folder / "tiny"
     synthesize(checkpoint, TINY, **CHECKPOINTS[request.param])
     quantize(checkpoint, folder / "out", recipe="bf16")
-    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32)
     with Engine.load(folder / "out", context=4096) as engine:
-        yield Pair(model.eval(), AutoTokenizer.from_pretrained(checkpoint), engine)
+        yield Pair(transformers_oracle.load(checkpoint), engine, transformers_oracle.theirs)
 
 
 def frames(count: int, width: int, height: int, seed: int = 0) -> list[NDArray[np.uint8]]:
@@ -66,72 +66,6 @@ def frames(count: int, width: int, height: int, seed: int = 0) -> list[NDArray[n
         channels = [np.sin(a * x + b * y + c) for (a, b), c in zip(*waves, strict=True)]
         pictures.append(np.clip(127 + 120 * np.stack(channels, -1), 0, 255).astype(np.uint8))
     return pictures
-
-
-def patches(pictures: list[NDArray[np.uint8]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """pixel_values (t * h * w, 1176) and grid (1, 3) as Qwen2VLImageProcessor lays them out."""
-    if len(pictures) % 2:
-        pictures = [*pictures, pictures[-1]]
-    stack = (np.stack(pictures).astype(np.float32) / 255 - MEAN) / STD
-    n, height, width, _ = stack.shape
-    t, h, w = n // 2, height // 14, width // 14
-    cells = stack.transpose(0, 3, 1, 2).reshape(t, 2, 3, h // 2, 2, 14, w // 2, 2, 14)
-    values = cells.transpose(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(t * h * w, -1)
-    return torch.from_numpy(values.copy()), torch.tensor([[t, h, w]])
-
-
-@dataclass(frozen=True)
-class Theirs:
-    """What transformers makes of a prompt."""
-
-    logprobs: NDArray[np.float64]
-    positions: NDArray[np.int64]
-    embeddings: NDArray[np.float32] | None
-
-
-def theirs(
-    pair: Pair,
-    media: str,
-    pictures: dict[str, list[list[NDArray[np.uint8]]]],
-    fps: float | None = None,
-) -> Theirs:
-    """Run transformers on the prompt with `media` between system prompt and question."""
-    system = "You are MiMo, an AI assistant developed by Xiaomi."
-    text = (
-        f"<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\n{media}{QUESTION} /no_think"
-        "<|im_end|>\n<|im_start|>assistant\n"
-    )
-    inputs: dict[str, Any] = {}
-    embeddings = None
-    for pad, key in ((IMAGE, "image"), (VIDEO, "video")):
-        if not pictures.get(key):
-            continue
-        every = [patches(group) for group in pictures[key]]
-        for _, grid in every:
-            text = text.replace(pad, "<pad>" * int(grid.prod() // 4), 1)
-        text = text.replace("<pad>", pad)
-        values, grids = (torch.cat(part) for part in zip(*every, strict=True))
-        name = "pixel_values" if key == "image" else "pixel_values_videos"
-        inputs |= {name: values, f"{key}_grid_thw": grids}
-        with torch.no_grad():
-            features = getattr(pair.model.model, f"get_{key}_features")(values, grids)
-        features = getattr(features, "pooler_output", features)
-        embeddings = torch.cat(list(features)).numpy()
-    ids = pair.tokenizer(text, return_tensors="pt", add_special_tokens=False).input_ids
-    image, video = pair.tokenizer.convert_tokens_to_ids([IMAGE, VIDEO])
-    if fps is not None:
-        inputs["second_per_grid_ts"] = torch.tensor([2 / fps])
-    if pictures:
-        types = (ids == image).int() + 2 * (ids == video).int()
-        inputs["mm_token_type_ids"] = types
-        grids = {k: v for k, v in inputs.items() if k.endswith(("_thw", "_ts"))}
-        positions, _ = pair.model.model.get_rope_index(ids, types, **grids)
-        positions = positions[:, 0].numpy()
-    else:
-        positions = np.tile(np.arange(ids.shape[1]), (3, 1))
-    with torch.no_grad():
-        logits = pair.model(input_ids=ids, **inputs).logits[0, -1].numpy()
-    return Theirs(log_softmax(logits), positions, embeddings)
 
 
 @dataclass(frozen=True)
@@ -172,7 +106,7 @@ def kl(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
     return float((np.exp(p) * (p - q)).sum())
 
 
-def agree(name: str, reference: Theirs, mine: Ours) -> None:
+def agree(name: str, reference: Any, mine: Ours) -> None:
     """The four conditions: positions, embeddings, distribution, likeliest token."""
     np.testing.assert_array_equal(mine.positions, reference.positions)
     cosine = 1.0
@@ -193,12 +127,14 @@ def agree(name: str, reference: Theirs, mine: Ours) -> None:
 def test_video(pair: Pair, fps: float, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = frames(6, 448, 252)
     media = f"<|vision_start|>{VIDEO}<|vision_end|>"
-    reference = theirs(pair, media, {"video": [pictures]}, fps)
-    agree(f"video at {fps} fps", reference, ours(pair, Clip.from_frames(pictures, fps=fps), monkeypatch))
-
-    apart = kl(
-        reference.logprobs, ours(pair, Clip.from_images(pictures), monkeypatch).logprobs
+    reference = pair.theirs(pair.checkpoint, QUESTION, media, {"video": [pictures]}, fps)
+    agree(
+        f"video at {fps} fps",
+        reference,
+        ours(pair, Clip.from_frames(pictures, fps=fps), monkeypatch),
     )
+
+    apart = kl(reference.logprobs, ours(pair, Clip.from_images(pictures), monkeypatch).logprobs)
     print(f"  the same frames as images: KL {apart:.4f}")
     assert apart > 0.005, "this checkpoint cannot tell one layout from another"
 
@@ -207,9 +143,9 @@ def test_video(pair: Pair, fps: float, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_images(pair: Pair, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = [frames(1, 224 + 56 * i, 196, seed=i)[0] for i in range(count)]
     media = f"<|vision_start|>{IMAGE}<|vision_end|>" * count
-    reference = theirs(pair, media, {"image": [[p] for p in pictures]})
+    reference = pair.theirs(pair.checkpoint, QUESTION, media, {"image": [[p] for p in pictures]})
     agree(f"{count} image(s)", reference, ours(pair, Clip.from_images(pictures), monkeypatch))
 
 
 def test_text(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    agree("text", theirs(pair, "", {}), ours(pair, None, monkeypatch))
+    agree("text", pair.theirs(pair.checkpoint, QUESTION, "", {}), ours(pair, None, monkeypatch))
