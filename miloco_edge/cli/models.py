@@ -233,7 +233,7 @@ def _show_lines(document: dict[str, Any]) -> list[str]:
             lines += [
                 f"{role + ':':<9} {file['path']}",
                 f"          {size_text(file['bytes'])}, {file['file_type']}, "
-                f"{file['parameters'] / 1e9:.2f} G parameters, {file['bpw']:.2f} bits per weight, "
+                f"{file['parameters'] / 1e6:,.1f} M parameters, {file['bpw']:.2f} bits per weight, "
                 f"{file['layers']} layers of {file['width']}"
                 + (f", context {file['context']}" if file["context"] else ""),
                 f"          sha256 {file['sha256'] or 'not known'}"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -340,3 +343,18 @@ def test_flipped_bits_raise_nothing_else(which: int, tmp_path: Path) -> None:
             assert error.hint
         assert time.perf_counter() - began < 2
     check_pair(*map(read_header, pair))
+
+
+@pytest.mark.parametrize(("which", "attempts"), [("text", 200), ("mmproj", 600)])
+def test_llama_cpp_survives_what_is_accepted(
+    which: str, attempts: int, pair: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "pair"
+    shutil.copytree(pair, folder)
+    module = "tests.registry.load_flipped"
+    done = subprocess.run(
+        [sys.executable, "-m", module, folder, which, str(attempts), "20253"],
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout) > 10
