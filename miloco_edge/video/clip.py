@@ -111,8 +111,8 @@ class Clip:
     def from_folder(
         cls,
         path: Path | str,
-        *,
         fps: float = 2.0,
+        *,
         max_frames: int = 256,
         frames: int | None = None,
         start: float | None = None,
@@ -132,7 +132,7 @@ class Clip:
             (
                 file
                 for file in path.iterdir()
-                if file.is_file() and file.suffix.lower() in _SUFFIXES
+                if file.is_file() and file.suffix.lower() in picture.SUFFIXES
             ),
             key=_natural,
         )
@@ -140,7 +140,7 @@ class Clip:
             raise MediaError(
                 path,
                 f"{path.name}: expected a folder of pictures, got none in it",
-                hint=f"pictures end in one of {' '.join(sorted(_SUFFIXES))}",
+                hint=f"pictures end in one of {' '.join(sorted(picture.SUFFIXES))}",
             )
         times = np.arange(len(files)) / fps
         within = sample.window(times, start, end)
@@ -187,7 +187,7 @@ class Clip:
 
     @classmethod
     def from_camera(
-        cls, source: str | int, *, seconds: float = 3.0, fps: float = 2.0, timeout_s: float = 10.0
+        cls, source: str | int, seconds: float = 3.0, fps: float = 2.0, *, timeout_s: float = 10.0
     ) -> Clip:
         """The next `seconds` of a camera at `fps`.
 
@@ -198,11 +198,6 @@ class Clip:
         shown = camera.watch(source, seconds=seconds, fps=fps, timeout_s=timeout_s)
         name = camera.masked(source)
         return cls(_of_one_size(name, shown), fps, name)
-
-
-_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".avif", ".jp2")
-)
 
 
 @dataclass(frozen=True)
@@ -249,17 +244,27 @@ class _Count:
 
 def _existing_file(path: Path) -> Path:
     try:
-        mode = path.stat().st_mode
+        status = path.stat()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise MediaNotFoundError(path, hint="check the path") from error
     except (OSError, ValueError) as error:
-        raise MediaError(path, f"{path}: expected a file, got: {error}") from error
-    if not S_ISREG(mode):
+        raise MediaError(
+            path,
+            f"{path}: expected a file, got: {error}",
+            hint="check the path and who may read it",
+        ) from error
+    if not S_ISREG(status.st_mode):
         kind = "a folder" if path.is_dir() else "something else"
         raise MediaError(
             path,
             f"{path}: expected a file, got {kind}",
             hint="a folder of pictures is read with Clip.from_folder (--video FOLDER)",
+        )
+    if status.st_size == 0:
+        raise MediaError(
+            path,
+            f"{path.name}: expected a picture or a video, got an empty file",
+            hint="copy or record it again",
         )
     return path
 

@@ -65,12 +65,6 @@ def timeline(path: Path) -> Timeline:
     """Read the file's packets. Raises `MediaError` where there is no video in it."""
     with path.open("rb") as file:
         head = file.read(2048)
-    if not head:
-        raise MediaError(
-            path,
-            f"{path.name}: expected a video, got an empty file",
-            hint="copy or record it again",
-        )
     if _PLAYLIST.search(head):
         raise MediaError(
             path,
@@ -91,6 +85,7 @@ def timeline(path: Path) -> Timeline:
             times.append(packets.get(cv2.CAP_PROP_POS_MSEC) / 1000)
             keys.append(packets.get(cv2.CAP_PROP_LRF_HAS_KEY_FRAME) != 0)
         rate = packets.get(cv2.CAP_PROP_FPS)
+        stated_s = packets.get(cv2.CAP_PROP_FRAME_COUNT) / rate if rate > 0 else 0.0
         size = (
             int(packets.get(cv2.CAP_PROP_FRAME_WIDTH)),
             int(packets.get(cv2.CAP_PROP_FRAME_HEIGHT)),
@@ -113,8 +108,17 @@ def timeline(path: Path) -> Timeline:
     if counted:
         rate = rate if math.isfinite(rate) and 0 < rate <= 1000 else 25.0
         shown, order = np.arange(len(shown)) / rate, np.arange(len(shown))
+    shown = shown if counted else shown[order]
+    missing_s = stated_s - shown[-1] - 1
+    if missing_s > 0.1 * stated_s:
+        log.warning(
+            "%s: expected %.1f s of video, got %.1f s: the file is cut short or damaged",
+            path.name,
+            stated_s,
+            shown[-1],
+        )
     return Timeline(
-        shown[order] if not counted else shown,
+        shown,
         np.flatnonzero(np.array(keys)[order]),
         rate,
         size,

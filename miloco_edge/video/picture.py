@@ -16,6 +16,10 @@ from miloco_edge.video.sample import FloatArray
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 """What is read as a picture. Pillow knows more, some by running other programs."""
 
+SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".avif", ".jp2")
+)
+
 MAX_PIXELS = 89_478_485
 """Most pixels of a picture or a frame: 256 MiB of RGB, Pillow's own limit."""
 
@@ -23,16 +27,15 @@ MAX_ANIMATION_FRAMES = 10_000
 
 
 def is_picture(path: Path) -> bool:
-    """Whether Pillow knows the file as a picture, by its content, not by its name."""
+    """Whether to read the file as a picture: by its content, else by its name."""
     try:
         with Image.open(path, formats=FORMATS):
-            return True
-    except UnidentifiedImageError:
-        return False
+            # A raw stream of JPEGs is a video, though it begins as a picture does.
+            return path.suffix.lower() not in (".mjpeg", ".mjpg")
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return True
     except (OSError, ValueError, SyntaxError):
-        return False
+        return path.suffix.lower() in SUFFIXES
 
 
 def read_picture(path: Path) -> RGB:
@@ -100,7 +103,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise MediaError(
             path,
             f"{path.name}: expected a picture, got something else",
-            hint=f"pictures are {', '.join(FORMATS)}; a video is named with --video",
+            hint=f"the file is damaged, or none of {', '.join(FORMATS)}",
         ) from error
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise MediaError(
