@@ -45,7 +45,7 @@ class OutputFile:
     sha256: str | None
     """None in a dry run."""
     bpw: float
-    """Bits per weight, keys and vocabulary included."""
+    """Bits per weight, of the tensors alone, as llama.cpp counts."""
 
 
 @dataclass(frozen=True)

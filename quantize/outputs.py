@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import glob
 import hashlib
 import os
 import shutil
@@ -16,6 +17,7 @@ from quantize.container import Layout, Placed
 from quantize.errors import QuantizeError
 
 _READ = 4 << 20
+_SUFFIX = ".partial"
 
 
 class GGUFOutput:
@@ -28,7 +30,7 @@ class GGUFOutput:
     def __init__(self, path: Path, layout: Layout) -> None:
         self.path = path
         self.partial = _partial(path)
-        self._file = os.open(self.partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        self._file = -1
         self._layout = layout
         self._hash = hashlib.sha256()
         self._hashed = 0
@@ -36,8 +38,26 @@ class GGUFOutput:
         self._left = {placed.offset: placed.nbytes for placed in layout.tensors}
         self._left_lock = Lock()
         self._ends = [placed.offset for placed in layout.tensors] + [layout.size]
-        os.truncate(self._file, layout.size)  # what nobody writes, the padding, stays zero
-        self._write_at(0, memoryview(layout.head))
+
+    def __enter__(self) -> GGUFOutput:
+        """Create the file; leaving removes it unless it has been given its name."""
+        try:
+            _remove_abandoned(self.path)
+            self._file = os.open(self.partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            os.truncate(self._file, self._layout.size)  # the padding, which nobody writes, is zero
+            self._write_at(0, memoryview(self._layout.head))
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close and remove what is left."""
+        self.partial.unlink(missing_ok=True)
+        if self._file >= 0:
+            os.close(self._file)
+        self._file = -1
 
     def write(self, placed: Placed, offset: int, data: Bytes) -> None:
         """Write a part of a tensor, `offset` bytes from its start."""
@@ -54,14 +74,7 @@ class GGUFOutput:
         self._hash_what_is_complete()
         assert self._hashed == self._layout.size
         os.fsync(self._file)
-        self.close()
         return self._hash.hexdigest()
-
-    def close(self) -> None:
-        """Close the file, twice without harm."""
-        if self._file >= 0:
-            os.close(self._file)
-        self._file = -1
 
     def _write_at(self, offset: int, data: memoryview) -> None:
         try:
@@ -130,5 +143,19 @@ def check_space(folder: Path, needed: int) -> None:
         )
 
 
+def _remove_abandoned(path: Path) -> None:
+    """Remove what a run that was killed has left of `path`; a run that lives holds a lock."""
+    for partial in path.parent.glob(f".{glob.escape(path.name)}.*{_SUFFIX}"):
+        file = os.open(partial, os.O_RDWR)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        else:
+            partial.unlink(missing_ok=True)
+        finally:
+            os.close(file)
+
+
 def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{_SUFFIX}")

@@ -67,12 +67,7 @@ def quantize(
     out.mkdir(parents=True, exist_ok=True)
     check_space(out, sum(plan.layout.size for plan in plans))
     with ExitStack() as stack:
-        outputs = []
-        for plan in plans:
-            output = GGUFOutput(plan.path, plan.layout)
-            stack.callback(output.partial.unlink, missing_ok=True)
-            stack.callback(output.close)
-            outputs.append(output)
+        outputs = [stack.enter_context(GGUFOutput(plan.path, plan.layout)) for plan in plans]
         destinations = _destinations(source, plans, outputs)
         passed = stream(
             _in_output_order(source, plans), destinations,
@@ -224,7 +219,7 @@ def _output(plan: _Plan, digest: str | None) -> OutputFile:
         file=plan.path.name,
         bytes=plan.layout.size,
         sha256=digest,
-        bpw=round(plan.layout.size * 8 / weights, 4),
+        bpw=round(sum(placed.nbytes for placed in plan.layout.tensors) * 8 / weights, 4),
     )
 
 

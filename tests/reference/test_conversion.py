@@ -7,10 +7,13 @@ the installed library was built from. llama_model_quantize is what llama-quantiz
 from __future__ import annotations
 
 import ctypes
+import filecmp
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +80,15 @@ def checkpoints(
     return ours, synthesize(tmp_path_factory.mktemp("theirs") / name, shape, **quirks)
 
 
+@pytest.fixture(scope="module")
+def converted(
+    checkpoints: tuple[Path, Path], llama_cpp_source: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Pair]:
+    """The converter's pair by outtype, each made once."""
+    out = tmp_path_factory.mktemp("converted")
+    return cache(lambda outtype: convert(llama_cpp_source, checkpoints[1], out, outtype))
+
+
 def convert(source: Path, checkpoint: Path, out: Path, outtype: str) -> Pair:
     """Run the reference converter for the text file and for the mmproj."""
     pair = out / f"text-{outtype}.gguf", out / f"mmproj-{outtype}.gguf"
@@ -104,50 +116,49 @@ def our_pair(checkpoint: Path, out: Path, recipe: str) -> Pair:
     return text, mmproj
 
 
-def keys(path: Path) -> dict[str, Any]:
-    return {
-        key: (list(field.types), field.contents())
-        for key, field in gguf.GGUFReader(path).fields.items()
+def contents(path: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """The keys, each as its bytes with its type, and the tensors of a GGUF."""
+    reader = gguf.GGUFReader(path)
+    keys = {
+        key: b"".join(part.tobytes() for part in field.parts)
+        for key, field in reader.fields.items()
         if key not in FILE_STRUCTURE
     }
-
-
-def tensors(path: Path) -> dict[str, tuple[int, list[int], bytes]]:
-    return {
+    tensors = {
         tensor.name: (int(tensor.tensor_type), tensor.shape.tolist(), tensor.data.tobytes())
-        for tensor in gguf.GGUFReader(path).tensors
+        for tensor in reader.tensors
     }
+    return keys, tensors
 
 
 @pytest.mark.parametrize("recipe", ["bf16", "f16", "q8_0"])
 def test_keys_and_tensors_equal_the_converters(
-    checkpoints: tuple[Path, Path], llama_cpp_source: Path, tmp_path: Path, recipe: str
+    checkpoints: tuple[Path, Path], converted: Callable[[str], Pair], tmp_path: Path, recipe: str
 ) -> None:
-    ours, theirs = checkpoints
-    expected = convert(llama_cpp_source, theirs, tmp_path, recipe)
-    for got, want in zip(our_pair(ours, tmp_path / "ours", recipe), expected, strict=True):
-        got_keys, want_keys = keys(got), keys(want)
+    pair = our_pair(checkpoints[0], tmp_path, recipe)
+    for got, want in zip(pair, converted(recipe), strict=True):
+        (got_keys, got_tensors), (want_keys, want_tensors) = contents(got), contents(want)
         differing = {
             key
             for key in got_keys.keys() | want_keys.keys()
             if got_keys.get(key) != want_keys.get(key)
         }
         assert differing <= DIFFERENT_ON_PURPOSE.keys()
-        got_tensors, want_tensors = tensors(got), tensors(want)
         assert got_tensors.keys() == want_tensors.keys()
         for name, tensor in want_tensors.items():
-            assert got_tensors[name] == tensor, name
+            same = got_tensors[name] == tensor
+            assert same, name
 
 
 @pytest.mark.parametrize("recipe", FILE_TYPES)
 def test_files_equal_convert_and_llama_quantize(
-    checkpoints: tuple[Path, Path], llama_cpp_source: Path, tmp_path: Path, recipe: str
+    checkpoints: tuple[Path, Path], converted: Callable[[str], Pair], tmp_path: Path, recipe: str
 ) -> None:
-    ours, theirs = checkpoints
-    full = convert(llama_cpp_source, theirs, tmp_path, "bf16")
-    pairs = zip(our_pair(ours, tmp_path / "ours", recipe), full, strict=True)
-    for got, source in pairs:
+    full = converted("bf16")
+    pair = our_pair(checkpoints[0], tmp_path / "ours", recipe)
+    for got, source in zip(pair, full, strict=True):
         if recipe == "f16" and source == full[1]:
             continue  # llama-quantize leaves the patch convolution F32, the converter says F16
         want = llama_quantize(source, tmp_path / f"quantized-{source.name}", recipe)
-        assert got.read_bytes() == want.read_bytes(), got.name
+        same = filecmp.cmp(got, want, shallow=False)
+        assert same, got.name
