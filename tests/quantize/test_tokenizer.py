@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.synthesize import CHAT_TEMPLATE, SPECIAL_TOKENS, TINY, synthesize
+from benchmarks.synthesize import TINY, synthesize
+from benchmarks.tokenizer import CHAT_TEMPLATE, SPECIAL_TOKENS
 from quantize.checkpoint import open_checkpoint
 from quantize.errors import CheckpointError, NotFoundError
 from quantize.vocabulary import Kind, Vocabulary, read_vocabulary
