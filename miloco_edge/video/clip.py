@@ -95,15 +95,11 @@ class Clip:
         path = _existing_file(Path(path))
         count = _Count(fps, min_frames, max_frames, frames, start, end)
         if not picture.is_picture(path):
-            line = decode.timeline(path)
-            rate = sample.frame_rate(line.times, line.stated_rate) if len(line.times) > 1 else fps
-            indices, sample_fps = count.choose(path, line.times, rate, line.size)
-            shown = decode.read_frames(path, line, indices)
-            return cls(_of_one_size(path, shown), sample_fps, str(path))
+            return cls(*_of_video(path, count), str(path))
         times = picture.animation_times(path)
         if times is None:
             return cls((Frame(picture.read_picture(path), 0.0),), fps, str(path))
-        indices, sample_fps = count.choose(path, times, sample.frame_rate(times, 0.0), (0, 0))
+        indices, sample_fps = count.choose(path, times, 0.0, (0, 0))
         shown = zip(times[indices], picture.read_animation(path, indices), strict=True)
         return cls(_of_one_size(path, shown), sample_fps, str(path))
 
@@ -220,9 +216,10 @@ class _Count:
                 raise ValueError(f"{name}: expected at least 1, got {value}")
 
     def choose(
-        self, path: Path, times: sample.FloatArray, rate: float, size: tuple[int, int]
+        self, path: Path, times: sample.FloatArray, stated_rate: float, size: tuple[int, int]
     ) -> tuple[list[int], float]:
         """Indices of the frames to take, and the rate at which they were taken."""
+        rate = sample.frame_rate(times, stated_rate) if len(times) > 1 else self.fps
         within = sample.window(times, self.start, self.end)
         inside = times[within]
         if not len(inside):
@@ -240,6 +237,18 @@ class _Count:
             return [within.start], self.fps
         indices = within.start + sample.spread(inside, count)
         return indices.tolist(), count / len(inside) * rate
+
+
+def _of_video(path: Path, count: _Count) -> tuple[tuple[Frame, ...], float]:
+    """The frames that are wanted of a video file, and the rate at which they were taken."""
+    line = decode.timeline(path)
+    indices, fps = count.choose(path, line.times, line.stated_rate, line.size)
+    frames = _of_one_size(path, decode.read_frames(path, line, indices))
+    if len(frames) < len(indices):
+        line = decode.decodable(path, line)
+        indices, fps = count.choose(path, line.times, line.stated_rate, line.size)
+        frames = _of_one_size(path, decode.read_frames(path, line, indices))
+    return frames, fps
 
 
 def _existing_file(path: Path) -> Path:

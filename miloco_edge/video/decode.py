@@ -13,7 +13,7 @@ import logging
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -137,36 +137,53 @@ def _is_text(head: bytes) -> bool:
     return True
 
 
+def decodable(path: Path, line: Timeline) -> Timeline:
+    """The timeline of the frames that do decode, found by decoding them all.
+
+    They are fewer than the packets where an edit list trims the file (packets are kept from the
+    last key frame on and not shown), and where it is damaged.
+    """
+    times = []
+    with _Decoder(path, line) as decoder:
+        while decoder.grab():
+            times.append(decoder.time_s)
+    if not times:
+        raise _undecodable(path, len(line.times))
+    log.warning(
+        "%s: %d of %d frames decode, the last at %.2f s: the others are trimmed off or damaged",
+        path.name,
+        len(times),
+        len(line.times),
+        times[-1],
+    )
+    return replace(line, times=np.array(times), keys=np.array([], np.int64))
+
+
 def read_frames(path: Path, line: Timeline, indices: Sequence[int]) -> Iterator[tuple[float, RGB]]:
     """Decode the frames at `indices` (ascending, may repeat) of the file's timeline.
 
     Yields each frame's presentation time in seconds and its pixels, (h, w, 3) uint8, upright by
     the file's rotation. A frame that cannot be decoded is replaced by the next that can; what lies
-    beyond the last such is left out, with a warning. Raises `MediaError` where none can.
+    beyond the last such is left out. Raises `MediaError` where none can.
     """
     given = 0
     with _Decoder(path, line) as decoder:
         for index in indices:
-            if not decoder.go_to(index):
-                break
-            pixels = decoder.pixels()
+            pixels = decoder.pixels() if decoder.go_to(index) else None
             if pixels is None:
                 break
             yield decoder.time_s, pixels
             given += 1
     if not given:
-        raise MediaError(
-            path,
-            f"{path.name}: expected {len(indices)} frames, got none that decodes",
-            hint=_DECODE_HINT.format(name=path.name),
-        )
-    if given < len(indices):
-        log.warning(
-            "%s: expected %d frames, got %d: the file is cut short or damaged",
-            path.name,
-            len(indices),
-            given,
-        )
+        raise _undecodable(path, len(indices))
+
+
+def _undecodable(path: Path, expected: int) -> MediaError:
+    return MediaError(
+        path,
+        f"{path.name}: expected {expected} frames, got none that decodes",
+        hint=_DECODE_HINT.format(name=path.name),
+    )
 
 
 class _Decoder:
@@ -201,7 +218,7 @@ class _Decoder:
         if self.may_seek:
             self._seek(index)
         while self.time_s < target:
-            if not self._grab():
+            if not self.grab():
                 return False
         return True
 
@@ -220,7 +237,8 @@ class _Decoder:
                 self._pixels = np.asarray(self.cv2.cvtColor(frame, self.cv2.COLOR_BGR2RGB))
         return self._pixels
 
-    def _grab(self) -> bool:
+    def grab(self) -> bool:
+        """Stand on the next frame that decodes."""
         self._pixels = None
         for _ in range(DAMAGED_PACKETS):
             if self.video.grab():
@@ -247,7 +265,7 @@ class _Decoder:
             return
         before = self.time_s
         self.video.set(self.cv2.CAP_PROP_POS_MSEC, line.times[index] * 1000)
-        landed = self._grab()
+        landed = self.grab()
         if landed and before < self.time_s <= line.times[index] + TICK_S / 2:
             return
         self.may_seek = False

@@ -70,6 +70,13 @@ def test_a_raw_stream_is_counted(data: Path) -> None:
     assert clip.times_s == pytest.approx([0.0, 0.64, 1.32, 1.96])
 
 
+def test_a_trimmed_file_shows_what_a_player_would(data: Path) -> None:
+    """Its packets begin at the key frame before the cut, and so are more than its frames."""
+    clip = Clip.from_file(data / "trimmed.mp4")
+    assert numbers(clip) == [30, 40, 49, 59]
+    assert clip.times_s == pytest.approx([0, 0.4, 0.76, 1.16], abs=0.001)
+
+
 @pytest.mark.parametrize("name", ["variable.mp4", "long.mp4"])
 def test_seeking_lands_where_decoding_would(
     data: Path, write_video: WriteVideo, monkeypatch: pytest.MonkeyPatch, name: str

@@ -13,6 +13,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -110,15 +111,34 @@ def test_damaged_frames_are_passed_over(write_video: WriteVideo, tmp_path: Path)
     assert number_of(clip.frames[-1].pixels) == 99
 
 
-def test_frames_that_do_not_decode(write_video: WriteVideo, tmp_path: Path) -> None:
-    whole = write_video(20)
-    body = bytearray(whole.read_bytes())
-    begin, end = body.index(b"movi") + 4, body.index(b"idx1")
-    at = begin
-    while at < end:  # keep the chunks, spoil what is in them
+def test_a_damaged_end_is_left_out(
+    write_video: WriteVideo, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = bytearray(write_video(100).read_bytes())
+    spoil(body, first=60)
+    (tmp_path / "damaged.avi").write_bytes(body)
+    with caplog.at_level(logging.WARNING, "miloco_edge"):
+        clip = Clip.from_file(tmp_path / "damaged.avi")
+    expected = np.linspace(0, 59, 4).round().astype(int).tolist()
+    assert [number_of(frame.pixels) for frame in clip.frames] == expected
+    assert "60 of 100 frames decode, the last at 2.36 s" in caplog.text
+
+
+def spoil(body: bytearray, first: int) -> None:
+    """Zero the frames of an AVI from `first` on, and keep its structure."""
+    at, end = body.index(b"movi") + 4, body.index(b"idx1")
+    index = 0
+    while at < end:
         size = struct.unpack_from("<I", body, at + 4)[0]
-        body[at + 8 : at + 8 + size] = b"\0" * size
+        if index >= first:
+            body[at + 8 : at + 8 + size] = b"\0" * size
         at += 8 + size + size % 2
+        index += 1
+
+
+def test_frames_that_do_not_decode(write_video: WriteVideo, tmp_path: Path) -> None:
+    body = bytearray(write_video(20).read_bytes())
+    spoil(body, first=0)
     (tmp_path / "spoilt.avi").write_bytes(body)
     assert "none that decodes" in str(refusal(tmp_path / "spoilt.avi"))
 
