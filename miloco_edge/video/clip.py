@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
@@ -219,11 +219,11 @@ class _Count:
         self, path: Path, times: sample.FloatArray, stated_rate: float, size: tuple[int, int]
     ) -> tuple[list[int], float]:
         """Indices of the frames to take, and the rate at which they were taken."""
-        rate = sample.frame_rate(times, stated_rate) if len(times) > 1 else self.fps
         within = sample.window(times, self.start, self.end)
         inside = times[within]
         if not len(inside):
             raise _nothing_between(path, self.start, self.end, times)
+        rate = sample.frame_rate(inside, stated_rate) if len(inside) > 1 else self.fps
         affordable = max(2, CLIP_BYTES // max(1, size[0] * size[1] * 3))
         count = sample.frame_count(
             len(inside),
@@ -289,9 +289,7 @@ def _nothing_between(
     )
 
 
-def _of_one_size(
-    source: Path | str, shown: Iterable[tuple[float, RGB]] | Iterator[tuple[float, RGB]]
-) -> tuple[Frame, ...]:
+def _of_one_size(source: Path | str, shown: Iterable[tuple[float, RGB]]) -> tuple[Frame, ...]:
     """Frames of a video, whose size may not change midway."""
     frames: list[Frame] = []
     for time_s, pixels in shown:
