@@ -1,5 +1,9 @@
 """The only room that knows llama.cpp: weights, sequences and KV, ViT, sampling, log, probes."""
 
+from miloco_edge.llama.activations import ActivationSums as ActivationSums
+from miloco_edge.llama.activations import ColumnSums as ColumnSums
+from miloco_edge.llama.activations import Modality as Modality
+from miloco_edge.llama.activations import Observed as Observed
 from miloco_edge.llama.context import Context as Context
 from miloco_edge.llama.context import Interrupted as Interrupted
 from miloco_edge.llama.model import TextModel as TextModel

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from miloco_edge.errors import ContextFullError, EngineError, ModelLoadError, NonFiniteError
 from miloco_edge.llama import native
+from miloco_edge.llama.activations import ActivationSums, observing
 from miloco_edge.llama.model import TextModel
 
 _DECODE_NO_SLOT, _DECODE_ABORTED = 1, 2
@@ -36,8 +37,10 @@ class Context:
         threads: int,
         n_batch: int = 512,
         n_seq: int = 64,
+        observer: ActivationSums | None = None,
     ) -> None:
         self.model = model
+        self._observer = observer
         self.abort = native.AbortFlag()
         self.n_batch = min(n_batch, n_ctx)
         params = llama_cpp.llama_context_default_params()
@@ -51,6 +54,8 @@ class Context:
         params.no_perf = True
         params.abort_callback = self.abort.callback
         params.abort_callback_data = self.abort.data
+        if observer is not None:
+            params.cb_eval = observer.callback
         native.take_last_error()
         self.handle = llama_cpp.llama_init_from_model(model.handle, params)
         if not self.handle:
@@ -162,6 +167,10 @@ class Context:
         id_pointers = (ids.ctypes.data + ids.itemsize * np.arange(n)).astype(np.uintp)
         outputs = np.zeros(n, np.int8)
         outputs[-1] = logits
+        if self._observer is not None and tokens is not None:
+            # Rows without outputs skip the last block's FFN (llama-graph.cpp, inp_out_ids). Any
+            # text row may be an output; visual rows never are, in calibration as in inference.
+            outputs[:] = True
         batch = llama_cpp.llama_batch()
         batch.n_tokens = n
         if tokens is not None:
@@ -175,7 +184,8 @@ class Context:
         batch.seq_id = id_pointers.ctypes.data_as(ctypes.POINTER(ctypes.POINTER(ctypes.c_int32)))
         batch.logits = outputs.ctypes.data_as(ctypes.POINTER(ctypes.c_int8))
         self.reserve(n)
-        status = llama_cpp.llama_decode(self.handle, batch)
+        with observing(self._observer, "text" if tokens is not None else "visual"):
+            status = llama_cpp.llama_decode(self.handle, batch)
         if status == _DECODE_ABORTED:
             raise Interrupted
         if status == _DECODE_NO_SLOT:

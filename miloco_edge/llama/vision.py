@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from miloco_edge.errors import EngineError, ModelLoadError, NonFiniteError
 from miloco_edge.llama import native
+from miloco_edge.llama.activations import ActivationSums, observing
 from miloco_edge.llama.model import TextModel
 from miloco_edge.types import RGB, VisualTokens
 
@@ -57,7 +58,14 @@ class VisionEncoder:
     """An mmproj next to its text model; close it before the model."""
 
     def __init__(
-        self, path: Path, model: TextModel, shape: VisionShape, *, threads: int, use_gpu: bool
+        self,
+        path: Path,
+        model: TextModel,
+        shape: VisionShape,
+        *,
+        threads: int,
+        use_gpu: bool,
+        observer: ActivationSums | None = None,
     ) -> None:
         """Load an mmproj that `registry` has checked against the text model.
 
@@ -66,6 +74,7 @@ class VisionEncoder:
         native.start_backend()
         self.n_embd = model.n_embd
         self.shape = shape
+        self._observer = observer
         params = mtmd_cpp.mtmd_context_params_default()
         params.use_gpu = use_gpu
         params.n_threads = threads
@@ -73,6 +82,8 @@ class VisionEncoder:
         # The probe below warms up at a useful size; libmtmd's own warm-up is 46x46 tokens.
         params.warmup = False
         params.image_min_tokens, params.image_max_tokens = MIN_TOKENS, MAX_TOKENS
+        if observer is not None:
+            params.cb_eval = observer.callback
         native.take_last_error()
         self.handle = mtmd_cpp.mtmd_init_from_file(str(path).encode(), model.handle, params)
         if not self.handle:
@@ -177,7 +188,8 @@ class VisionEncoder:
         got = mtmd_cpp.mtmd_input_chunk_get_n_tokens(images[0])
         if got != tokens:
             raise EngineError(f"expected {tokens} visual tokens from libmtmd, got {got}")
-        status = mtmd_cpp.mtmd_encode_chunk(self.handle, images[0])
+        with observing(self._observer, "visual"):
+            status = mtmd_cpp.mtmd_encode_chunk(self.handle, images[0])
         if status != 0:
             raise EngineError(f"mtmd_encode_chunk failed with {status}: {native.take_last_error()}")
         # The buffer is libmtmd's and is used again by the next call, so copy.

@@ -20,6 +20,7 @@ from typing import Literal
 MIMO_SYSTEM = "You are MiMo, an AI assistant developed by Xiaomi."
 NO_THINK = "/no_think"
 VISION_START, VISION_END = "<|vision_start|>", "<|vision_end|>"
+END_OF_TURN = "<|im_end|>"
 EMPTY_THINK = "<think>\n\n</think>\n\n"
 CLOSE_THINK = "\n</think>\n"
 
