@@ -70,9 +70,8 @@ def open_checkpoint(path: Path) -> Checkpoint:
     if not path.is_dir():
         raise NotFoundError(path, "expected a checkpoint folder here, found none")
     config = read_json(path / "config.json")
-    if ARCHITECTURE not in config.get("architectures", [ARCHITECTURE]) or (
-        config.get("model_type") != "qwen2_5_vl"
-    ):
+    named = config.get("architectures") or [ARCHITECTURE]
+    if config.get("model_type") != "qwen2_5_vl" or named != [ARCHITECTURE]:
         raise CheckpointError(
             path,
             f"expected the architecture {ARCHITECTURE}, got {config.get('architectures')} "

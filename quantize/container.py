@@ -13,6 +13,7 @@ from typing import Any
 from gguf import GGUFValueType
 
 from quantize.codec import Type, row_bytes
+from quantize.errors import CheckpointError
 from quantize.metadata import Fields
 from quantize.names import Tensor
 
@@ -47,7 +48,12 @@ def lay_out(fields: Fields, tensors: Sequence[tuple[Tensor, Type]]) -> Layout:
     parts = [b"GGUF", struct.pack("<IQQ", _VERSION, len(tensors), len(fields.values))]
     for key, value in fields.values.items():
         parts += _string(key), struct.pack("<I", value.type)
-        parts.append(_value(value.type, value.value, value.sub_type))
+        try:
+            parts.append(_value(value.type, value.value, value.sub_type))
+        except _NO_VALUE as error:
+            raise CheckpointError(
+                fields.source, f"expected {value.type.name} as {key}, got {value.value!r:.60}"
+            ) from error
     relative: list[tuple[Tensor, Type, int, int]] = []
     end = 0
     for tensor, type in tensors:
@@ -71,6 +77,9 @@ def _string(text: str) -> bytes:
     data = text.encode("utf-8")
     return struct.pack("<Q", len(data)) + data
 
+
+# What becomes of a setting that is no number, no text, or out of its type's range.
+_NO_VALUE = (struct.error, AttributeError, TypeError, ValueError, IndexError, OverflowError)
 
 _FORMATS = {
     GGUFValueType.UINT32: "<I",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 import resource
 import sys
@@ -98,7 +99,8 @@ def preprocessor(checkpoint: Checkpoint) -> dict[str, float | int | None]:
     """
     picture = preprocessor_config(checkpoint.path)
     video = read_json_if_any(checkpoint.path / "video_preprocessor_config.json")
-    size = picture.get("size") or {}
+    size = picture.get("size")
+    size = size if isinstance(size, dict) else {}
     return {
         "min_pixels": _number(picture.get("min_pixels") or size.get("shortest_edge")),
         "max_pixels": _number(picture.get("max_pixels") or size.get("longest_edge")),
@@ -120,7 +122,9 @@ def sampling(checkpoint: Checkpoint) -> dict[str, float | int | bool | None]:
 
 
 def _number(value: Any) -> float | int | None:
-    return value if isinstance(value, int | float) else None
+    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    return None
 
 
 def versions() -> dict[str, str]:

@@ -6,6 +6,7 @@ gguf-py knows the keys' names and types and derives the general.* ones.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,8 @@ class Fields:
     """Keys of a GGUF file with gguf-py's typed values, in order."""
 
     values: dict[str, Any]
+    source: Path
+    """The checkpoint that they were derived from."""
 
 
 def text_fields(
@@ -50,8 +53,9 @@ def text_fields(
     writer.add_feed_forward_length(sizes.ffn)
     writer.add_head_count(sizes.heads)
     writer.add_head_count_kv(sizes.kv_heads)
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    writer.add_rope_dimension_sections(_mrope_sections(checkpoint, rope))
+    rope = config.get("rope_parameters") or config.get("rope_scaling")
+    rope = rope if isinstance(rope, dict) else {}
+    writer.add_rope_dimension_sections(_mrope_sections(checkpoint, rope, sizes.head_dim))
     writer.add_rope_freq_base(_number(checkpoint, config | rope, "rope_theta"))
     writer.add_layer_norm_rms_eps(_number(checkpoint, config, "rms_norm_eps"))
     if config.get("head_dim") is not None:
@@ -71,7 +75,7 @@ def text_fields(
             add_flag(add)
     if vocabulary.chat_template is not None:
         writer.add_chat_template(vocabulary.chat_template)
-    return _end(writer, file_type)
+    return _end(checkpoint, writer, file_type)
 
 
 def mmproj_fields(
@@ -92,24 +96,26 @@ def mmproj_fields(
         ("image_mean", writer.add_vision_image_mean),
         ("image_std", writer.add_vision_image_std),
     ):
-        values = preprocessor.get(name)
-        if not isinstance(values, list) or len(values) != 3:
-            raise CheckpointError(
-                checkpoint.path / PREPROCESSOR_CONFIG,
-                f"expected three numbers as {name}, got {values!r:.40}",
-            )
-        add(values)
+        match preprocessor.get(name):
+            case [int() | float(), int() | float(), int() | float()] as values:
+                add([float(value) for value in values])
+            case other:
+                raise CheckpointError(
+                    checkpoint.path / PREPROCESSOR_CONFIG,
+                    f"expected three numbers as {name}, got {other!r:.40}",
+                )
     writer.add_clip_projector_type("qwen2.5vl_merger")
     writer.add_vision_use_silu(True)
     writer.add_vision_n_wa_pattern(sizes.window_pattern)
     writer.add_vision_attention_layernorm_eps(VIT_NORM_EPS)
-    return _end(writer, file_type)
+    return _end(checkpoint, writer, file_type)
 
 
 def preprocessor_config(path: Path) -> dict[str, Any]:
     """Return the image processor's settings, wherever the checkpoint keeps them."""
     processor = read_json_if_any(path / "processor_config.json")
-    inner: dict[str, Any] = processor.get("image_processor", {})
+    inner = processor.get("image_processor")
+    inner = inner if isinstance(inner, dict) else {}
     if not (path / PREPROCESSOR_CONFIG).is_file() and not processor:
         read_json(path / PREPROCESSOR_CONFIG)  # says what is missing
     return read_json_if_any(path / PREPROCESSOR_CONFIG) | processor | inner
@@ -119,27 +125,30 @@ def _begin(
     checkpoint: Checkpoint, architecture: str, kind: str, tensors: Sequence[Tensor]
 ) -> gguf.GGUFWriter:
     """Return a writer, used to collect keys alone, that holds the general.* ones."""
+    generation = read_json_if_any(checkpoint.path / GENERATION_CONFIG)
     writer = gguf.GGUFWriter(None, architecture)
     writer.add_type(kind)
     for tensor in tensors:
         writer.add_tensor_info(tensor.name, tensor.shape, None, 0, gguf.GGMLQuantizationType.F32)
     total, *rest = writer.get_total_parameter_count()
-    metadata = gguf.Metadata.load(model_path=checkpoint.path, total_params=total)
-    if checkpoint.path.name != checkpoint.name:  # in the hub's cache the folder is a commit
+    metadata = gguf.Metadata()
+    for theirs, ours in _SAMPLING:
+        setting = generation.get(theirs, getattr(metadata, f"sampling_{ours}"))
+        setattr(metadata, f"sampling_{ours}", setting)
+    try:  # what people write into model cards is theirs to decide
+        card = gguf.Metadata.load_model_card(checkpoint.path)
         metadata = gguf.Metadata.apply_metadata_heuristic(
-            gguf.Metadata(),
-            gguf.Metadata.load_model_card(checkpoint.path),
-            checkpoint.config,
-            Path(checkpoint.name),
-            total,
+            metadata, card, checkpoint.config, Path(checkpoint.name), total
         )
-    generation = read_json_if_any(checkpoint.path / GENERATION_CONFIG)
-    for ours, theirs in _SAMPLING:
-        if ours in generation:
-            setattr(metadata, f"sampling_{theirs}", generation[ours])
-    metadata.name = metadata.name or checkpoint.name
-    metadata.size_label = metadata.size_label or gguf.size_label(total, *rest)
-    metadata.set_gguf_meta_model(writer)
+        metadata.name = metadata.name or checkpoint.name
+        metadata.size_label = metadata.size_label or gguf.size_label(total, *rest)
+        metadata.set_gguf_meta_model(writer)
+    except Exception as error:
+        raise CheckpointError(
+            checkpoint.path / "README.md",
+            f"expected a model card that gguf-py can read, got {error!r:.120}",
+            hint="correct or remove the lines between the two --- at its top",
+        ) from error
     return writer
 
 
@@ -153,26 +162,30 @@ _SAMPLING = (
 )  # fmt: skip
 
 
-def _end(writer: gguf.GGUFWriter, file_type: int) -> Fields:
+def _end(checkpoint: Checkpoint, writer: gguf.GGUFWriter, file_type: int) -> Fields:
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     writer.add_file_type(file_type)
-    return Fields(writer.kv_data[0])
+    return Fields(writer.kv_data[0], checkpoint.path)
 
 
-def _mrope_sections(checkpoint: Checkpoint, rope: dict[str, Any]) -> list[int]:
+def _mrope_sections(checkpoint: Checkpoint, rope: dict[str, Any], head_dim: int) -> list[int]:
     kind = rope.get("rope_type", rope.get("type", "default"))
-    sections = rope.get("mrope_section")
-    if kind not in ("default", "mrope") or not isinstance(sections, list) or len(sections) != 3:
-        raise CheckpointError(
-            checkpoint.path / "config.json",
-            f"expected M-RoPE with three sections, got {kind!r:.20} with {sections!r:.40}",
-        )
-    return [*sections, 0]
+    match kind, rope.get("mrope_section"):
+        case "default" | "mrope", [int(time), int(height), int(width)] as sections if (
+            min(sections) >= 0 and time + height + width == head_dim // 2
+        ):
+            return [time, height, width, 0]
+        case _, sections:
+            raise CheckpointError(
+                checkpoint.path / "config.json",
+                f"expected M-RoPE with three sections that sum up to {head_dim // 2}, "
+                f"got {kind!r:.20} with {sections!r:.40}",
+            )
 
 
 def _number(checkpoint: Checkpoint, config: dict[str, Any], name: str) -> Any:
-    value = config.get(name)
-    if type(value) not in (int, float):
+    value: Any = config.get(name)
+    if type(value) is not int and not (type(value) is float and math.isfinite(value)):
         raise CheckpointError(
             checkpoint.path / "config.json", f"expected a number as {name}, got {value!r:.40}"
         )

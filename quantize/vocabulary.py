@@ -59,7 +59,7 @@ def read_vocabulary(checkpoint: Checkpoint, size: int) -> Vocabulary:
     settings = read_json_if_any(checkpoint.path / "tokenizer_config.json")
     try:
         return _vocabulary(checkpoint, tokenizer, settings, size)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise CheckpointError(
             path, f"expected a tokenizer of the tokenizers library, got {error!r:.80}"
         ) from error

@@ -89,6 +89,37 @@ def test_a_tensor_that_is_missing_or_wrong_is_named(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("file", "name", "value", "says"),
+    [
+        ("config.json", "rms_norm_eps", "small", "rms_norm_eps"),
+        ("config.json", "rms_norm_eps", float("inf"), "rms_norm_eps"),
+        ("config.json", "rope_scaling", {"type": "yarn", "mrope_section": [16, 24, 24]}, "yarn"),
+        ("config.json", "rope_scaling", {"type": "mrope", "mrope_section": [16, 24]}, "sections"),
+        ("config.json", "rope_scaling", {"type": "mrope", "mrope_section": [1, 2, 3]}, "up to 64"),
+        ("config.json", "rope_scaling", [], "sections"),
+        ("config.json", "max_position_embeddings", 1 << 40, r"UINT32 as qwen2vl\.context_length"),
+        ("generation_config.json", "temperature", "hot", r"FLOAT32 as general\.sampling\.temp"),
+        ("preprocessor_config.json", "image_mean", [0.5], "image_mean"),
+        ("preprocessor_config.json", "image_std", ["a", "b", "c"], r"three numbers as image_std"),
+    ],
+)
+def test_settings_that_no_gguf_can_hold_are_named(
+    copy: Path, tmp_path: Path, file: str, name: str, value: object, says: str
+) -> None:
+    settings = json.loads((copy / file).read_text())
+    (copy / file).write_text(json.dumps(settings | {name: value}))
+    with pytest.raises(CheckpointError, match=says):
+        quantize(copy, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_card_that_is_no_yaml_is_named(copy: Path, tmp_path: Path) -> None:
+    (copy / "README.md").write_text("---\n: : {\n---\n")
+    with pytest.raises(CheckpointError, match=r"README\.md: expected a model card"):
+        quantize(copy, tmp_path / "out")
+
+
 def test_a_tensor_that_nobody_knows_is_refused(tmp_path: Path) -> None:
     folder = synthesize(tmp_path / "tied", TINY)
     config = json.loads((folder / "config.json").read_text()) | {"num_hidden_layers": 2}
