@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import click
-import numpy as np
 
 from miloco_edge import Budget, Clip, Engine, Sampling, Scene
 from miloco_edge.cli.options import json_option
@@ -18,7 +17,7 @@ from miloco_edge.engine.engine import CONTEXT, MAX_CONTEXT, VISUAL_TOKENS
 from miloco_edge.engine.scene import ANSWER_TOKENS, THINKING_TOKENS
 from miloco_edge.prompt.chat import DESCRIBE, Language
 from miloco_edge.types import Answer, Layout, Usage
-from miloco_edge.video import contact_sheet, draw
+from miloco_edge.video import draw_sheet
 
 # A deadline that passed before a stage began: the stage starts, finds no time left, and says so.
 _NO_TIME = 1e-6
@@ -353,18 +352,10 @@ def _sum(answers: list[Answer], stage: str) -> float:
 
 
 def _annotate(path: Path, clip: Clip, scene: Scene, answers: list[Answer]) -> None:
-    """Draw the frames that the model saw, with what the answers point at in each.
-
-    A single picture is drawn at its own size, several on one sheet.
-    """
+    """Draw the frames that the model saw, with what the answers point at in each."""
     assert scene.clip is not None
+    shown = set(scene.clip.times_s)
+    frames = tuple(frame for frame in clip.frames if frame.time_s in shown)
     boxes = [box for answer in answers for box in answer.boxes]
     points = [point for answer in answers for point in answer.points]
-    shown = dict.fromkeys(scene.clip.times_s)
-    frames = [frame for frame in clip.frames if frame.time_s in shown]
-    drawn = [draw(frame.pixels, boxes, points) for frame in frames]
-    if len(drawn) > 1:
-        sheet = contact_sheet([np.asarray(d) for d in drawn], [f.time_s for f in frames])
-    else:
-        sheet = drawn[0]
-    sheet.save(path)
+    draw_sheet(replace(clip, frames=frames), boxes, points).save(path)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TypeVar, Unpack
 
 from miloco_edge.engine.engine import Engine, LoadOptions, LookOptions
-from miloco_edge.engine.interrupt import Request
 from miloco_edge.engine.scene import AskOptions, Scene
+from miloco_edge.engine.worker import Request
 from miloco_edge.prompt.thinking import Piece
 from miloco_edge.types import Answer
 from miloco_edge.video import Clip

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypedDict, TypeVar, Unpack
+from typing import Literal, TypedDict, Unpack
 
 from miloco_edge import registry, video
-from miloco_edge.engine.interrupt import Interrupt, Request
+from miloco_edge.engine.interrupt import Interrupt
 from miloco_edge.engine.look import Lookout
 from miloco_edge.engine.scene import Scene
-from miloco_edge.errors import ClosedError
+from miloco_edge.engine.worker import Request, Worker
 from miloco_edge.llama import (
     MAX_TOKENS,
-    TOKEN_PIXELS,
+    ActivationSums,
     Context,
     Sampling,
     TextModel,
@@ -31,8 +29,6 @@ from miloco_edge.prompt.chat import SMART_HOME, SMART_HOME_GRAMMAR, Language
 from miloco_edge.registry import GGUFHeader, ModelFiles
 from miloco_edge.types import Budget
 from miloco_edge.video import Clip, FittedClip
-
-T = TypeVar("T")
 
 VISUAL_TOKENS = 1024
 """Visual tokens of a clip unless the budget says otherwise."""
@@ -56,6 +52,8 @@ class LoadOptions(TypedDict, total=False):
     """Tokens that all open scenes and answers share."""
     offline: bool
     """Take hub models from the cache alone."""
+    observer: ActivationSums | None
+    """Calibration's: sums what goes into every weight while it is started."""
 
 
 class LookOptions(TypedDict, total=False):
@@ -98,11 +96,9 @@ class Engine:
     Any thread may call it; the work is done one request at a time in a thread of its own.
     """
 
-    def __init__(self, executor: Executor, loaded: _Loaded, load_s: float) -> None:
-        self._executor, self._loaded = executor, loaded
+    def __init__(self, worker: Worker, loaded: _Loaded, load_s: float) -> None:
+        self._worker, self._loaded = worker, loaded
         self.load_s = load_s
-        self._interrupts: set[Interrupt] = set()
-        self._closed = False
 
     @classmethod
     def load(cls, ref: str | Path | None = None, **options: Unpack[LoadOptions]) -> Engine:
@@ -111,13 +107,13 @@ class Engine:
         Raises ModelNotFoundError, GGUFError, ModelMismatchError or ModelLoadError.
         """
         started = time.perf_counter()
-        executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="miloco-edge")
+        worker = Worker()
         try:
-            loaded = executor.submit(_load, ref, options).result()
+            loaded = worker.submit(lambda: _load(ref, options), Interrupt()).result()
         except BaseException:
-            executor.shutdown(wait=False, cancel_futures=True)
+            worker.close()
             raise
-        return cls(executor, loaded, time.perf_counter() - started)
+        return cls(worker, loaded, time.perf_counter() - started)
 
     def __enter__(self) -> Engine:
         return self
@@ -134,6 +130,11 @@ class Engine:
     def merges_pairs(self) -> bool:
         """Whether this build of llama.cpp merges frame pairs as the model was trained."""
         return self._loaded.vision.merges_pairs
+
+    @property
+    def thinks(self) -> bool:
+        """Whether the model can think before it answers."""
+        return self._loaded.facts.thinks
 
     def look(self, clip: Clip | None = None, **options: Unpack[LookOptions]) -> Scene:
         """Fit a clip to the budget, encode and prefill it once; ask the scene as often as needed.
@@ -160,37 +161,26 @@ class Engine:
         def work() -> Scene:
             return self._look(clip, budget, system, sampling, interrupt)
 
-        return self._submit(work, interrupt)
+        return self._worker.submit(work, interrupt)
 
     def fit(self, clip: Clip, visual_tokens: int | None = None) -> FittedClip:
         """What `look` would show the model of a clip."""
-        least, most = self.files.preprocessor.image_pixels
-        most = min(most, MAX_TOKENS * TOKEN_PIXELS**2)
-        preprocessor = replace(self.files.preprocessor, image_pixels=(least, most))
-        return video.fit(clip, preprocessor, visual_tokens or VISUAL_TOKENS, MAX_FRAMES)
+        return video.fit(
+            clip,
+            self.files.preprocessor,
+            visual_tokens or VISUAL_TOKENS,
+            max_frames=MAX_FRAMES,
+            max_tokens_per_patch=MAX_TOKENS,
+        )
 
     def cancel(self) -> None:
-        """Stop every look in flight, from any thread; the engine goes on."""
-        for interrupt in list(self._interrupts):
-            interrupt.cancel()
+        """Stop every look and question in flight, from any thread; the engine goes on."""
+        self._worker.cancel()
 
     def close(self) -> None:
         """Stop what is running and free the model; a second call does nothing."""
-        if self._closed:
-            return
-        self._closed = True
-        self.cancel()
-        self._loaded.context.abort.set()
-        self._executor.submit(self._loaded.close)
-        self._executor.shutdown(wait=True)
-
-    def _submit(self, work: Callable[[], T], interrupt: Interrupt) -> Request[T]:
-        if self._closed:
-            raise ClosedError("expected an open engine, got one that was closed")
-        self._interrupts.add(interrupt)
-        future = self._executor.submit(work)
-        future.add_done_callback(lambda _: self._interrupts.discard(interrupt))
-        return Request(future, interrupt)
+        self._worker.close()
+        self._loaded.close()
 
     def _look(
         self,
@@ -210,7 +200,7 @@ class Engine:
             interrupt=interrupt,
         )
         return Scene(
-            self._executor,
+            self._worker,
             self._loaded.lookout,
             prefilled,
             fitted,
@@ -231,13 +221,19 @@ def _load(ref: str | Path | None, options: LoadOptions) -> _Loaded:
     threads = options.get("threads") or _physical_cores()
     n_ctx = options.get("context") or CONTEXT
     layers = _gpu_layers(options.get("gpu_layers", "auto"), text, mmproj, n_ctx)
+    observer = options.get("observer")
     model = TextModel(files.text, file_type=files.file_type, gpu_layers=layers)
     try:
         n_ctx = min(n_ctx, MAX_CONTEXT, model.n_ctx_train)
-        context = Context(model, n_ctx=n_ctx, threads=threads)
+        context = Context(model, n_ctx=n_ctx, threads=threads, observer=observer)
         try:
             vision = VisionEncoder(
-                files.mmproj, model, _vision_shape(mmproj), threads=threads, use_gpu=layers > 0
+                files.mmproj,
+                model,
+                _vision_shape(mmproj),
+                threads=threads,
+                use_gpu=layers > 0,
+                observer=observer,
             )
         except BaseException:
             context.close()

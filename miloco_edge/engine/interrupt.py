@@ -5,14 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Literal
 
 from miloco_edge.llama import AbortFlag
 
-T = TypeVar("T")
 StopReason = Literal["deadline", "cancelled"]
 
 
@@ -83,19 +80,3 @@ class Interrupt:
         with self._lock:
             if self._flag is not None:
                 self._flag.set()
-
-
-@dataclass(frozen=True)
-class Request(Generic[T]):
-    """Work handed to the engine's thread, and the handle to stop it."""
-
-    future: Future[T]
-    interrupt: Interrupt
-
-    def result(self) -> T:
-        """Wait for the outcome; leaving early (Ctrl-C) cancels the work."""
-        try:
-            return self.future.result()
-        except BaseException:
-            self.interrupt.cancel()
-            raise

@@ -55,6 +55,8 @@ class Lookout:
         interrupt: Interrupt,
     ) -> Prefilled:
         """Encode and prefill `clip` after the system prompt; without a clip, the prompt alone."""
+        if (reason := interrupt.reason()) is not None:
+            return _cut_short(reason, vision_s=0.0)
         opening_sequence, position, cached = self.opening(system, media=clip is not None)
         if clip is None:
             sequence = self.context.new_sequence(copy_of=opening_sequence)
@@ -125,6 +127,13 @@ class Lookout:
             _, (oldest, _) = self._openings.popitem(last=False)
             self.context.drop_sequence(oldest)
         return sequence, len(tokens), 0
+
+    def forget(self) -> None:
+        """Drop what is kept between scenes, as if the model had just been loaded."""
+        self.embeddings = EmbeddingCache()
+        while self._openings:
+            _, (sequence, _) = self._openings.popitem()
+            self.context.drop_sequence(sequence)
 
     def _encode(self, frames: tuple[RGB, ...], interrupt: Interrupt) -> VisualTokens:
         interrupt.check()

@@ -6,7 +6,7 @@ import queue
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypedDict, TypeVar, Unpack
 
@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miloco_edge.engine.generate import Generation, Generator, cells_needed
-from miloco_edge.engine.interrupt import Interrupt, Request
+from miloco_edge.engine.interrupt import Interrupt
 from miloco_edge.engine.look import Lookout, Prefilled
+from miloco_edge.engine.worker import Request, Worker
 from miloco_edge.errors import ClosedError
 from miloco_edge.llama import Interrupted, Sampling
 from miloco_edge.prompt import ChatFacts, Text, Turn, question, temporal_step
+from miloco_edge.prompt.chat import EMPTY_THINK, END_OF_TURN
 from miloco_edge.prompt.grounding import Grounding, parse_grounding
 from miloco_edge.prompt.thinking import Piece
 from miloco_edge.types import Answer, Budget, Span, Timings, Usage
@@ -94,7 +96,7 @@ class Scene:
 
     def __init__(
         self,
-        executor: Executor,
+        worker: Worker,
         lookout: Lookout,
         prefilled: Prefilled,
         clip: FittedClip | None,
@@ -108,14 +110,14 @@ class Scene:
         self.timings = Timings(
             video_s=fit_s, vision_s=prefilled.vision_s, prefill_s=prefilled.prefill_s
         )
-        self._executor, self._lookout, self._prefilled = executor, lookout, prefilled
+        self._worker, self._lookout, self._prefilled = worker, lookout, prefilled
         self.sampling = sampling
         self._facts = facts
         self._tokens_per_second = tokens_per_second
         self._in_flight: weakref.WeakSet[Interrupt] = weakref.WeakSet()
         self._asked = False
         # A scene that is forgotten rather than closed gives its cells back all the same.
-        self._release = weakref.finalize(self, _release, executor, lookout, prefilled)
+        self._release = weakref.finalize(self, _release, worker, lookout, prefilled)
         self._release.atexit = False
 
     def __enter__(self) -> Scene:
@@ -173,17 +175,13 @@ class Scene:
 
     def first_token_logits(self, question: str, *, think: bool = False) -> NDArray[np.float32]:
         """Logits (n_vocab,) at the first token of the answer, before any sampling."""
+        return self._read(question, [], think=think)
 
-        def work() -> NDArray[np.float32]:
-            context = self._lookout.context
-            tokens = self._suffix(Ask(question, Budget(), (), think, Sampling(), 0))
-            sequence = context.new_sequence(copy_of=self._prefilled.sequence)
-            try:
-                return context.decode_tokens(sequence, tokens, self._prefilled.position)
-            finally:
-                context.drop_sequence(sequence)
-
-        return self._submit(work, Interrupt()).result()
+    def read(self, question: str, answer: str) -> None:
+        """Decode a question and a given answer, without thinking; nothing is generated or kept."""
+        empty = EMPTY_THINK if self._facts.thinks else ""
+        pieces = [Text(empty, special=True), Text(answer), Text(END_OF_TURN, special=True)]
+        self._read(question, pieces, think=False)
 
     def cancel(self) -> None:
         """Stop every question in flight, from any thread; the scene goes on."""
@@ -199,10 +197,24 @@ class Scene:
         if not self._release.alive:
             raise ClosedError("expected an open scene, got one that was closed")
         self._in_flight.add(interrupt)
-        try:
-            return Request(self._executor.submit(work), interrupt)
-        except RuntimeError as error:
-            raise ClosedError("expected an open engine, got one that was closed") from error
+        return self._worker.submit(work, interrupt)
+
+    def _read(self, question: str, answer: list[Text], *, think: bool) -> NDArray[np.float32]:
+        """Logits (n_vocab,) after a question and as much of an answer as is given."""
+        interrupt = Interrupt()
+
+        def work() -> NDArray[np.float32]:
+            context = self._lookout.context
+            prompt = self._suffix(Ask(question, Budget(), (), think, Sampling(), 0))
+            tokens = np.concatenate([prompt, self._lookout.tokenize(answer)])
+            sequence = context.new_sequence(copy_of=self._prefilled.sequence)
+            try:
+                with interrupt.armed(context.abort):
+                    return context.decode_tokens(sequence, tokens, self._prefilled.position)
+            finally:
+                context.drop_sequence(sequence)
+
+        return self._submit(work, interrupt).result()
 
     def _suffix(self, ask: Ask) -> NDArray[np.int32]:
         pieces = question(ask.question, history=ask.history, think=ask.think, facts=self._facts)
@@ -282,13 +294,12 @@ class Scene:
         )
 
 
-def _release(executor: Executor, lookout: Lookout, prefilled: Prefilled) -> None:
+def _release(worker: Worker, lookout: Lookout, prefilled: Prefilled) -> None:
     if prefilled.stopped is not None:
         return
-    try:
-        executor.submit(lookout.context.drop_sequence, prefilled.sequence)
-    except RuntimeError:
-        return  # the engine is closed, and its cells with it
+    # A closed engine has no cells left to give back.
+    with suppress(ClosedError):
+        worker.submit(lambda: lookout.context.drop_sequence(prefilled.sequence), Interrupt())
 
 
 def _default(value: int | None, default: int) -> int:

@@ -16,6 +16,5 @@ from miloco_edge.llama.sampling import Sampling as Sampling
 from miloco_edge.llama.sampling import log_softmax as log_softmax
 from miloco_edge.llama.sampling import token_logprob as token_logprob
 from miloco_edge.llama.vision import MAX_TOKENS as MAX_TOKENS
-from miloco_edge.llama.vision import TOKEN_PIXELS as TOKEN_PIXELS
 from miloco_edge.llama.vision import VisionEncoder as VisionEncoder
 from miloco_edge.llama.vision import VisionShape as VisionShape

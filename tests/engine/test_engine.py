@@ -14,6 +14,7 @@ import pytest
 
 from miloco_edge import AsyncEngine, Budget, Clip, Engine, Sampling, Turn
 from miloco_edge.engine import scene as scene_module
+from miloco_edge.engine.interrupt import Interrupt
 from miloco_edge.errors import ClosedError, ContextFullError, ModelMismatchError
 from miloco_edge.llama import Sampler, log_softmax
 
@@ -265,7 +266,7 @@ def test_scenes_give_their_cells_back(engine: Engine, clip: Clip) -> None:
     cells = engine._loaded.context._own_cells
 
     def held() -> int:
-        engine._executor.submit(int).result()
+        engine._worker.submit(int, Interrupt()).result()
         return sum(cells.values())
 
     engine.look(clip).close()
@@ -298,11 +299,14 @@ def test_closing_twice_and_asking_after(pair: Path, clip: Clip) -> None:
 
 def test_closing_while_an_answer_is_under_way(pair: Path, clip: Clip, never_ends: None) -> None:
     engine = Engine.load(pair, context=2048)
-    stream = engine.look(clip).stream("What?", budget=Budget(answer_tokens=1500))
-    next(iter(stream))
+    scene = engine.look(clip)
+    streams = [scene.stream("What?", budget=Budget(answer_tokens=1500)) for _ in range(4)]
+    pieces = iter(streams[0])
+    next(pieces)
     started = time.perf_counter()
     engine.close()
     assert time.perf_counter() - started < 1
+    assert [stream.answer.finish_reason for stream in streams] == ["cancelled"] * 4
 
 
 def test_files_that_do_not_belong_together_are_refused(pair: Path) -> None:

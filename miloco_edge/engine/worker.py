@@ -1,0 +1,58 @@
+"""The one thread that owns a model, and what is asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from miloco_edge.engine.interrupt import Interrupt
+from miloco_edge.errors import ClosedError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Request(Generic[T]):
+    """Work handed to the worker, and the handle to stop it."""
+
+    future: Future[T]
+    interrupt: Interrupt
+
+    def result(self) -> T:
+        """Wait for the outcome; leaving early (Ctrl-C) cancels the work."""
+        try:
+            return self.future.result()
+        except BaseException:
+            self.interrupt.cancel()
+            raise
+
+
+class Worker:
+    """Runs requests one after another, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="miloco-edge")
+        self._live: set[Interrupt] = set()
+        self._closed = False
+
+    def submit(self, work: Callable[[], T], interrupt: Interrupt) -> Request[T]:
+        """Queue `work`; raises ClosedError after `close`."""
+        if self._closed:
+            raise ClosedError("expected an open engine, got one that was closed")
+        self._live.add(interrupt)
+        future = self._executor.submit(work)
+        future.add_done_callback(lambda _: self._live.discard(interrupt))
+        return Request(future, interrupt)
+
+    def cancel(self) -> None:
+        """Stop the request that runs and those that wait, from any thread."""
+        for interrupt in list(self._live):
+            interrupt.cancel()
+
+    def close(self) -> None:
+        """Stop everything and wait for the thread to end; a second call does nothing."""
+        self._closed = True
+        self.cancel()
+        self._executor.shutdown(wait=True)
