@@ -1,9 +1,9 @@
 """How long a conversion takes, how much memory it holds, and that it writes its outputs alone.
 
-    python -m benchmarks.conversion CHECKPOINT OUT q4_0 bf16 --out results.json
+    python -m benchmarks.conversion CHECKPOINT PAIR q4_0 bf16 --about TEXT --out FILE.json
 
 Each recipe runs in a process of its own, as the system counts by process. The pair of the first
-recipe is kept in OUT, the others' are removed again.
+recipe is kept in PAIR, the others' are removed again.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("pair", type=Path, help="where the first recipe's pair stays")
     parser.add_argument("recipes", nargs="+")
+    parser.add_argument("--about", required=True, help="what the checkpoint is, for the record")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     runs = []
@@ -70,7 +71,7 @@ def main() -> None:
         if number:
             shutil.rmtree(folder)
         print(json.dumps(runs[-1]))
-    document = {"host": describe_host(), "runs": runs}
+    document = {"about": arguments.about, "host": describe_host(), "runs": runs}
     arguments.out.write_text(json.dumps(document, indent=1) + "\n")
 
 

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from miloco_edge.cli.main import main
+from tests.registry.conftest import cache as cache
+from tests.registry.conftest import hub as hub
+from tests.registry.hub_server import Hub
 
 
 def run(*arguments: str | Path) -> int:
@@ -52,3 +55,35 @@ def test_failures_have_their_exit_codes(
     assert json.loads(out)["error"]["type"] == "RecipeError"
     assert err.startswith("error: recipe 'q9_9': expected one of")
     assert "hint: " in err
+
+
+@pytest.fixture
+def files(checkpoint: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in checkpoint.iterdir()}
+
+
+def test_a_repository_is_fetched_once_and_gives_its_name_and_commit(
+    hub: Hub, files: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commit = hub.add("someone/Camera-VL-2B", files, licence="apache-2.0")
+    for _ in range(2):
+        assert run("someone/Camera-VL-2B", "--out", tmp_path / "out", "--json") == 0
+        document = json.loads(capsys.readouterr().out)
+    assert document["source"]["revision"] == commit
+    assert [output["file"] for output in document["outputs"]] == [
+        "Camera-VL-2B-q4_0.gguf", "mmproj-Camera-VL-2B-bf16.gguf",
+    ]  # fmt: skip
+    assert len(hub.downloads("model.safetensors")) == 1
+
+
+def test_a_licence_that_must_be_accepted_is_not_passed_over(
+    hub: Hub, files: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub.add("someone/Camera-VL-2B", files, licence="research-only")
+    assert run("someone/Camera-VL-2B", "--out", tmp_path / "out") == 1
+    assert "miloco-edge pull someone/Camera-VL-2B" in capsys.readouterr().err
+    assert not hub.downloads("model.safetensors")
+
+
+def test_a_repository_that_is_not_there_is_not_found(hub: Hub, tmp_path: Path) -> None:
+    assert run("someone/nothing", "--out", tmp_path / "out") == 3
