@@ -173,6 +173,10 @@ class Engine:
             max_tokens_per_patch=MAX_TOKENS,
         )
 
+    def forget(self) -> None:
+        """Drop what is kept between scenes, so that the next look begins from nothing."""
+        self._worker.submit(self._loaded.lookout.forget, Interrupt()).result()
+
     def cancel(self) -> None:
         """Stop every look and question in flight, from any thread; the engine goes on."""
         self._worker.cancel()
