@@ -226,7 +226,8 @@ def _read_legacy(path: Path) -> Imatrix:
         return stream.read(max(number(), 0)).decode("utf-8")
 
     entries: dict[str, Entry] = {}
-    datasets, calls = (), 0
+    datasets: tuple[str, ...] = ()
+    calls = 0
     try:
         for _ in range(number()):
             name, count, size = text(), number(), number()

@@ -18,6 +18,7 @@ from miloco_edge.cli.output import Output
 COMMANDS = {
     "infer": "miloco_edge.cli.infer",
     "quantize": "miloco_edge.cli.quantize",
+    "calibrate": "miloco_edge.cli.calibrate",
     "pull": "miloco_edge.cli.models",
     "list": "miloco_edge.cli.models",
     "show": "miloco_edge.cli.models",
@@ -44,15 +45,18 @@ class Commands(click.Group):
 def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if value:
         click.echo(
-            f"miloco-edge {version('miloco-edge')} "
-            f"(llama-cpp-python {version('llama-cpp-python')})"
+            f"miloco-edge {version('miloco-edge')} (llama-cpp-python {version('llama-cpp-python')})"
         )
         ctx.exit()
 
 
 @click.group(cls=Commands, context_settings={"auto_envvar_prefix": "MILOCO_EDGE"})
 @click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version,
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
     help="Print the version and exit.",
 )
 @click.option("-v", "--verbose", count=True, help="More words on stderr; -v -v shows tracebacks.")

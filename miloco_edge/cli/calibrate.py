@@ -1,0 +1,192 @@
+"""`miloco-edge calibrate`: an imatrix from clips, for the text model and the mmproj."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from miloco_edge.cli.infer import GpuLayers
+from miloco_edge.cli.options import json_option, offline_option
+from miloco_edge.cli.output import Output
+from miloco_edge.engine.engine import CONTEXT, MAX_CONTEXT
+from quantize.calibration import Progress as OnProgress
+from quantize.calibration import Showing, calibrate, state_path
+
+USUAL = Showing()
+
+
+@click.command("calibrate")
+@click.argument("model")
+@click.option(
+    "--clips",
+    type=click.Path(path_type=Path),
+    metavar="DIR|MANIFEST",
+    help="A folder of videos and pictures, or a JSONL manifest of clips with questions.",
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.gguf",
+    required=True,
+    help="The imatrix; what it is made from is kept in FILE.gguf.state.npz.",
+)
+@click.option("--mmproj", type=click.Path(path_type=Path), help="Where it is not beside the model.")
+@click.option(
+    "--visual-weight",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="How much the mean of visual tokens counts against the mean of text tokens.",
+)
+@click.option(
+    "--merge",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Add another run of the same model: its imatrix or its state; repeatable.",
+)
+@click.option("--restart", is_flag=True, help="Forget what an earlier run has kept.")
+@click.option("--limit", type=click.IntRange(min=1), help="Take so many clips, the first ones.")
+@click.option(
+    "--visual-tokens",
+    type=click.IntRange(min=4),
+    default=USUAL.visual_tokens,
+    show_default=True,
+    help="Most visual tokens of a clip.",
+)
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(min=1),
+    default=USUAL.answer_tokens,
+    show_default=True,
+    help="Longest answer of the model's own.",
+)
+@click.option(
+    "--think-tokens",
+    type=click.IntRange(min=0),
+    default=USUAL.thinking_tokens,
+    show_default=True,
+    help="Longest thought before it.",
+)
+@click.option(
+    "--process-output",
+    is_flag=True,
+    help="Include the weights that make logits; llama-imatrix leaves them out, too.",
+)
+@click.option(
+    "--save-every",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    help="Keep what was seen after so many clips.",
+)
+@click.option(
+    "--context",
+    type=click.IntRange(256, MAX_CONTEXT),
+    default=CONTEXT,
+    show_default=True,
+    help="Tokens of the KV cache.",
+)
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads; default: all cores.")
+@click.option("--gpu-layers", type=GpuLayers(), default="auto", show_default=True)
+@offline_option
+@json_option
+def calibrate_command(
+    output: Output,
+    *,
+    model: str,
+    clips: Path | None,
+    out: Path,
+    mmproj: Path | None,
+    visual_weight: float,
+    merge: tuple[Path, ...],
+    restart: bool,
+    limit: int | None,
+    visual_tokens: int,
+    max_tokens: int,
+    think_tokens: int,
+    process_output: bool,
+    save_every: int,
+    context: int,
+    threads: int | None,
+    gpu_layers: int | Literal["auto"],
+    offline: bool,
+) -> None:
+    """Write the importance matrix of MODEL from clips with questions.
+
+    It covers the language model and the vision tower, and both miloco-edge quantize and
+    llama-quantize read it. A run that was stopped goes on where it was. Without --clips, or with
+    nothing new in it, the imatrix is mixed anew without running the model.
+    """
+    try:
+        with _progress(output) as on_progress:
+            done = calibrate(
+                model,
+                out,
+                clips=clips,
+                merge=merge,
+                visual_weight=visual_weight,
+                showing=Showing(visual_tokens, max_tokens, think_tokens),
+                limit=limit,
+                outputs=process_output,
+                restart=restart,
+                save_every=save_every,
+                progress=on_progress,
+                mmproj=mmproj,
+                context=context,
+                threads=threads,
+                gpu_layers=gpu_layers,
+                offline=offline,
+            )
+    except KeyboardInterrupt:
+        if state_path(out).exists():
+            output.note(f"what was seen is kept in {state_path(out)}: run it again to go on")
+        raise
+    if output.as_json:
+        output.data(
+            {
+                "out": str(done.out),
+                "state": str(done.state),
+                "model": asdict(done.model),
+                "clips": {"seen": done.seen, "held": done.held, "skipped": dict(done.skipped)},
+                "rows": dict(done.rows),
+                "tensors": done.tensors,
+                "visual_weight": done.visual_weight,
+                "seconds": done.seconds,
+            }
+        )
+        return
+    output.table(
+        ("clips", "skipped", "text rows", "visual rows", "patch rows", "tensors"),
+        [
+            [
+                str(number)
+                for number in (
+                    done.seen + done.held, len(done.skipped), *done.rows.values(), done.tensors,
+                )
+            ]
+        ],
+    )  # fmt: skip
+    known = f", {done.held} of the clips were seen before" if done.held else ""
+    output.note(f"written to {done.out} in {done.seconds:.1f} s{known}")
+
+
+@contextmanager
+def _progress(output: Output) -> Iterator[OnProgress | None]:
+    """A bar with clips and time left, on a terminal."""
+    if not output.progress_wanted():
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(
+        *columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True
+    ) as bar:
+        task = bar.add_task("calibrate", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
