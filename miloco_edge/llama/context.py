@@ -123,8 +123,20 @@ class Context:
             check()
             part = slice(start, start + self.n_batch)
             last = start + self.n_batch >= len(tokens)
-            self._decode(sequence, positions[part], tokens=tokens[part], logits=last)
+            self._decode(sequence, positions[part], tokens=tokens[part], outputs=int(last))
         return self.last_logits()
+
+    def decode_every(
+        self, sequence: int, tokens: NDArray[np.int32], position: int
+    ) -> NDArray[np.float32]:
+        """As `decode_tokens`, with the logits after each token: (n, n_vocab) float32."""
+        rows = []
+        for start in range(0, len(tokens), self.n_batch):
+            part = tokens[start : start + self.n_batch]
+            positions = np.arange(len(part), dtype=np.int32) + position + start
+            self._decode(sequence, positions, tokens=part, outputs=len(part))
+            rows += [self._logits_of(i) for i in range(len(part))]
+        return np.stack(rows)
 
     def decode_visual(
         self,
@@ -144,7 +156,7 @@ class Context:
         for start in range(0, n, self.n_batch):
             check()
             part = slice(start, start + self.n_batch)
-            self._decode(sequence, sections[:, part], embeddings=embeddings[part], logits=False)
+            self._decode(sequence, sections[:, part], embeddings=embeddings[part], outputs=0)
 
     def _decode(
         self,
@@ -153,9 +165,9 @@ class Context:
         *,
         tokens: NDArray[np.int32] | None = None,
         embeddings: NDArray[np.float32] | None = None,
-        logits: bool,
+        outputs: int,
     ) -> None:
-        """One llama_decode over arrays of ours.
+        """One llama_decode over arrays of ours; the last `outputs` tokens get logits.
 
         llama_batch_init is not used: it allocates one position a token, and visual tokens need
         four (heap corruption otherwise). The arrays live until the call returns.
@@ -165,12 +177,11 @@ class Context:
         counts = np.ones(n, np.int32)
         ids = np.full(n, sequence, np.int32)
         id_pointers = (ids.ctypes.data + ids.itemsize * np.arange(n)).astype(np.uintp)
-        outputs = np.zeros(n, np.int8)
-        outputs[-1] = logits
+        wanted = (np.arange(n) >= n - outputs).astype(np.int8)
         if self._observer is not None and tokens is not None:
             # Rows without outputs skip the last block's FFN (llama-graph.cpp, inp_out_ids). Any
             # text row may be an output; visual rows never are, in calibration as in inference.
-            outputs[:] = True
+            wanted[:] = True
         batch = llama_cpp.llama_batch()
         batch.n_tokens = n
         if tokens is not None:
@@ -182,7 +193,7 @@ class Context:
         batch.pos = positions.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
         batch.n_seq_id = counts.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
         batch.seq_id = id_pointers.ctypes.data_as(ctypes.POINTER(ctypes.POINTER(ctypes.c_int32)))
-        batch.logits = outputs.ctypes.data_as(ctypes.POINTER(ctypes.c_int8))
+        batch.logits = wanted.ctypes.data_as(ctypes.POINTER(ctypes.c_int8))
         self.reserve(n)
         with observing(self._observer, "text" if tokens is not None else "visual"):
             status = llama_cpp.llama_decode(self.handle, batch)
@@ -196,7 +207,10 @@ class Context:
 
     def last_logits(self) -> NDArray[np.float32]:
         """Logits (n_vocab,) of the last token decoded with them; NonFiniteError on NaN."""
-        pointer = llama_cpp.llama_get_logits_ith(self.handle, -1)
+        return self._logits_of(-1)
+
+    def _logits_of(self, index: int) -> NDArray[np.float32]:
+        pointer = llama_cpp.llama_get_logits_ith(self.handle, index)
         logits = np.ctypeslib.as_array(pointer, (self.model.n_vocab,)).copy()
         if not np.isfinite(logits).all():
             raise NonFiniteError("language model")

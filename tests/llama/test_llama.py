@@ -101,6 +101,19 @@ def test_more_tokens_than_a_batch_are_sliced(model: TextModel, context: Context)
     assert float((np.exp(p) * (p - q)).sum()) < 1e-3
 
 
+def test_logits_after_every_token(context: Context) -> None:
+    tokens = np.arange(70, dtype=np.int32)
+    sequence = context.new_sequence()
+    every = context.decode_every(sequence, tokens, 0)
+    assert every.shape == (70, context.model.n_vocab)
+    for n in (1, 33, 70):
+        fresh = context.new_sequence()
+        last = context.decode_tokens(fresh, tokens[:n], 0)
+        p, q = log_softmax(every[n - 1]), log_softmax(last)
+        assert float((np.exp(p) * (p - q)).sum()) < 1e-3
+        context.drop_sequence(fresh)
+
+
 def test_visual_tokens_take_four_positions_each(context: Context, vision: VisionEncoder) -> None:
     """llama_batch_init allocates one: the heap would be corrupted by 96 tokens in slices of 32."""
     frame = np.random.default_rng(0).integers(0, 255, (224, 336, 3), dtype=np.uint8)

@@ -91,7 +91,7 @@ def ours(pair: Pair, clip: Clip | None, monkeypatch: pytest.MonkeyPatch) -> Ours
     monkeypatch.setattr(type(context), "_decode", record)
     pair.engine._loaded.lookout._openings.clear()  # prefill the system prompt anew, to see it
     with pair.engine.look(clip) as scene:
-        logits = scene.first_token_logits(QUESTION)
+        logits = scene.logits(QUESTION)[0]
     monkeypatch.undo()
     embeddings = [e for _, e in decoded if e is not None]
     return Ours(
