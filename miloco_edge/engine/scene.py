@@ -178,9 +178,10 @@ class Scene:
     ) -> NDArray[np.float32]:
         """Logits before any sampling: (1 + n, n_vocab) float32.
 
-        The first row is for the answer's first token; the others follow the `continuation`, n token
-        ids that are taken for the answer's beginning.
+        The first row is for the answer's first token; the others follow the `continuation`, n
+        token ids that are taken for the answer's beginning.
         """
+        interrupt = Interrupt()
 
         def work() -> NDArray[np.float32]:
             context = self._lookout.context
@@ -188,122 +189,23 @@ class Scene:
             position = self._prefilled.position
             sequence = context.new_sequence(copy_of=self._prefilled.sequence)
             try:
-                first = context.decode_tokens(sequence, suffix, position)[None]
-                if not continuation:
-                    return first
-                tokens = np.array(continuation, np.int32)
-                after = context.decode_every(sequence, tokens, position + len(suffix))
-                return np.concatenate([first, after])
+                with interrupt.armed(context.abort):
+                    rows = context.decode_tokens(sequence, suffix, position)[None]
+                    if len(continuation):
+                        tokens = np.array(continuation, np.int32)
+                        after = context.decode_every(sequence, tokens, position + len(suffix))
+                        rows = np.concatenate([rows, after])
+                    return rows
             finally:
                 context.drop_sequence(sequence)
 
-        return self._submit(work, Interrupt()).result()
-
-    def cancel(self) -> None:
-        """Stop generating, from any thread; the answer so far stays available."""
-        self._request.interrupt.cancel()
-
-    @property
-    def answer(self) -> Answer:
-        """The whole answer; waits for it."""
-        return self._request.result()
-
-
-class Scene:
-    """A clip in the KV cache. Close it, or use it as a context manager, to free its cells.
-
-    A scene whose time ran out before it was whole answers with `finish_reason` "deadline" and no
-    text: never a guess.
-    """
-
-    def __init__(
-        self,
-        worker: Worker,
-        lookout: Lookout,
-        prefilled: Prefilled,
-        clip: FittedClip | None,
-        *,
-        facts: ChatFacts,
-        sampling: Sampling,
-        tokens_per_second: float,
-        fit_s: float,
-    ) -> None:
-        self.clip = clip
-        self.timings = Timings(
-            video_s=fit_s, vision_s=prefilled.vision_s, prefill_s=prefilled.prefill_s
-        )
-        self._worker, self._lookout, self._prefilled = worker, lookout, prefilled
-        self.sampling = sampling
-        self._facts = facts
-        self._tokens_per_second = tokens_per_second
-        self._in_flight: weakref.WeakSet[Interrupt] = weakref.WeakSet()
-        self._asked = False
-        # A scene that is forgotten rather than closed gives its cells back all the same.
-        self._release = weakref.finalize(self, _release, worker, lookout, prefilled)
-        self._release.atexit = False
-
-    def __enter__(self) -> Scene:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def usage(self) -> Usage:
-        """What looking cost: tokens of the prompt up to the end of the media."""
-        return Usage(
-            prompt_tokens=self._prefilled.tokens,
-            visual_tokens=self._prefilled.visual_tokens,
-            cached_tokens=self._prefilled.cached_tokens,
-        )
-
-    @property
-    def complete(self) -> bool:
-        """Whether the whole clip was looked at before the deadline."""
-        return self._prefilled.stopped is None
-
-    def ask(self, question: str, **options: Unpack[AskOptions]) -> Answer:
-        """Answer a question about the scene. Only its own tokens are new; the rest is cached.
-
-        Raises ContextFullError if prompt and budgets do not fit, ClosedError after `close`.
-        """
-        return self.start_ask(question, **options).result()
-
-    def stream(self, question: str, **options: Unpack[AskOptions]) -> AnswerStream:
-        """As `ask`, with the pieces of text as they come."""
-        pieces: queue.SimpleQueue[Piece | None] = queue.SimpleQueue()
-        request = self.start_ask(question, emit=pieces.put, **options)
-        request.future.add_done_callback(lambda _: pieces.put(None))
-        return AnswerStream(request, pieces)
-
-    def start_ask(
-        self,
-        question: str,
-        *,
-        emit: Callable[[Piece], None] = lambda _: None,
-        **options: Unpack[AskOptions],
-    ) -> Request[Answer]:
-        """As `ask`, without waiting: `emit` is called in the engine's thread."""
-        ask = Ask(
-            question,
-            options.get("budget") or Budget(),
-            tuple(options.get("history", ())),
-            options.get("think", False) and self._facts.thinks,
-            options.get("sampling") or self.sampling,
-            options.get("top_logprobs", 0),
-        )
-        interrupt = Interrupt(ask.budget.seconds)
-        return self._submit(lambda: self._answer(ask, interrupt, emit), interrupt)
-
-    def first_token_logits(self, question: str, *, think: bool = False) -> NDArray[np.float32]:
-        """Logits (n_vocab,) at the first token of the answer, before any sampling."""
-        return self._read(question, [], think=think)
+        return self._submit(work, interrupt).result()
 
     def read(self, question: str, answer: str) -> None:
         """Decode a question and a given answer, without thinking; nothing is generated or kept."""
         empty = EMPTY_THINK if self._facts.thinks else ""
         pieces = [Text(empty, special=True), Text(answer), Text(END_OF_TURN, special=True)]
-        self._read(question, pieces, think=False)
+        self.logits(question, continuation=self._lookout.tokenize(pieces).tolist())
 
     def cancel(self) -> None:
         """Stop every question in flight, from any thread; the scene goes on."""
@@ -320,23 +222,6 @@ class Scene:
             raise ClosedError("expected an open scene, got one that was closed")
         self._in_flight.add(interrupt)
         return self._worker.submit(work, interrupt)
-
-    def _read(self, question: str, answer: list[Text], *, think: bool) -> NDArray[np.float32]:
-        """Logits (n_vocab,) after a question and as much of an answer as is given."""
-        interrupt = Interrupt()
-
-        def work() -> NDArray[np.float32]:
-            context = self._lookout.context
-            prompt = self._suffix(Ask(question, Budget(), (), think, Sampling(), 0))
-            tokens = np.concatenate([prompt, self._lookout.tokenize(answer)])
-            sequence = context.new_sequence(copy_of=self._prefilled.sequence)
-            try:
-                with interrupt.armed(context.abort):
-                    return context.decode_tokens(sequence, tokens, self._prefilled.position)
-            finally:
-                context.drop_sequence(sequence)
-
-        return self._submit(work, interrupt).result()
 
     def _suffix(self, ask: Ask) -> NDArray[np.int32]:
         pieces = question(ask.question, history=ask.history, think=ask.think, facts=self._facts)
