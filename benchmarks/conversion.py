@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import resource
 import shutil
 from concurrent.futures import ProcessPoolExecutor
@@ -23,6 +24,7 @@ from quantize import quantize
 
 def measure(checkpoint: Path, out: Path, recipe: str) -> dict[str, Any]:
     """Convert once, in this process; times in seconds, sizes in bytes."""
+    load = os.getloadavg()[0]
     before = _io()
     made = quantize(checkpoint, out, recipe=recipe)
     after = _io()
@@ -34,6 +36,7 @@ def measure(checkpoint: Path, out: Path, recipe: str) -> dict[str, Any]:
     )
     return {
         "recipe": recipe,
+        "load_before": round(load, 2),
         "seconds": made.seconds,
         "user_seconds": round(used.ru_utime, 1),
         "system_seconds": round(used.ru_stime, 1),
