@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from miloco_edge.engine import Engine as Engine
     from miloco_edge.engine import Scene as Scene
     from miloco_edge.errors import MilocoEdgeError as MilocoEdgeError
-    from miloco_edge.llama import Sampling as Sampling
     from miloco_edge.prompt import Piece as Piece
     from miloco_edge.prompt import Turn as Turn
     from miloco_edge.types import Answer as Answer
     from miloco_edge.types import Box as Box
     from miloco_edge.types import Budget as Budget
     from miloco_edge.types import Point as Point
+    from miloco_edge.types import Sampling as Sampling
     from miloco_edge.types import Span as Span
     from miloco_edge.types import Timings as Timings
     from miloco_edge.types import Usage as Usage
@@ -37,9 +37,8 @@ if TYPE_CHECKING:
 _ROOMS = {
     "engine": ("AnswerStream", "AsyncEngine", "AsyncScene", "Engine", "Scene"),
     "errors": ("MilocoEdgeError",),
-    "llama": ("Sampling",),
     "prompt": ("Piece", "Turn"),
-    "types": ("Answer", "Box", "Budget", "Point", "Span", "Timings", "Usage"),
+    "types": ("Answer", "Box", "Budget", "Point", "Sampling", "Span", "Timings", "Usage"),
     "video": ("Clip", "Frame"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}

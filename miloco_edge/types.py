@@ -44,6 +44,17 @@ class SamplingDefaults:
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """How tokens are chosen. Temperature 0 is greedy; a seed of None is drawn anew each time."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    grammar: str | None = None
+    """GBNF with a rule named root; the answer is then always a sentence of it."""
+
+
+@dataclass(frozen=True)
 class Budget:
     """What a request may cost. A field left None is the engine's default.
 

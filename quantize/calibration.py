@@ -21,8 +21,8 @@ from miloco_edge import registry
 from miloco_edge.engine import Engine
 from miloco_edge.engine.engine import LoadOptions
 from miloco_edge.errors import NotFoundError, RefusedError
-from miloco_edge.llama import ActivationSums, Sampling
-from miloco_edge.types import Budget
+from miloco_edge.llama import ActivationSums
+from miloco_edge.types import Budget, Sampling
 from miloco_edge.video import Clip
 from quantize import errors
 from quantize.clips import Item, read_items

@@ -19,6 +19,7 @@ COMMANDS = {
     "infer": "miloco_edge.cli.infer",
     "quantize": "miloco_edge.cli.quantize",
     "calibrate": "miloco_edge.cli.calibrate",
+    "compare": "miloco_edge.cli.compare",
     "pull": "miloco_edge.cli.models",
     "list": "miloco_edge.cli.models",
     "show": "miloco_edge.cli.models",

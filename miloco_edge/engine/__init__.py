@@ -5,3 +5,4 @@ from miloco_edge.engine.aio import AsyncScene as AsyncScene
 from miloco_edge.engine.engine import Engine as Engine
 from miloco_edge.engine.scene import AnswerStream as AnswerStream
 from miloco_edge.engine.scene import Scene as Scene
+from miloco_edge.llama import log_softmax as log_softmax

@@ -17,7 +17,6 @@ from miloco_edge.llama import (
     MAX_TOKENS,
     ActivationSums,
     Context,
-    Sampling,
     TextModel,
     VisionEncoder,
     VisionShape,
@@ -27,7 +26,7 @@ from miloco_edge.llama import (
 from miloco_edge.prompt import ChatFacts, chat_facts
 from miloco_edge.prompt.chat import SMART_HOME, SMART_HOME_GRAMMAR, Language
 from miloco_edge.registry import GGUFHeader, ModelFiles
-from miloco_edge.types import Budget
+from miloco_edge.types import Budget, Sampling
 from miloco_edge.video import Clip, FittedClip
 
 VISUAL_TOKENS = 1024
@@ -135,6 +134,15 @@ class Engine:
     def thinks(self) -> bool:
         """Whether the model can think before it answers."""
         return self._loaded.facts.thinks
+
+    @property
+    def n_vocab(self) -> int:
+        """Tokens of the vocabulary."""
+        return self._loaded.model.n_vocab
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of plain text; nothing in it becomes a special token."""
+        return [int(token) for token in self._loaded.model.tokenize(text, special=False)]
 
     def look(self, clip: Clip | None = None, **options: Unpack[LookOptions]) -> Scene:
         """Fit a clip to the budget, encode and prefill it once; ask the scene as often as needed.

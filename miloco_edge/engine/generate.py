@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miloco_edge.engine.interrupt import Interrupt
-from miloco_edge.llama import Context, Interrupted, Sampler, Sampling, TextModel, token_logprob
+from miloco_edge.llama import Context, Interrupted, Sampler, TextModel, token_logprob
 from miloco_edge.prompt.chat import CLOSE_THINK, EMPTY_THINK
 from miloco_edge.prompt.thinking import Piece, ThinkParser
-from miloco_edge.types import FinishReason, TokenLogprob
+from miloco_edge.types import FinishReason, Sampling, TokenLogprob
 
 Emit = Callable[[Piece], None]
 

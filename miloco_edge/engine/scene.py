@@ -18,12 +18,12 @@ from miloco_edge.engine.interrupt import Interrupt
 from miloco_edge.engine.look import Lookout, Prefilled
 from miloco_edge.engine.worker import Request, Worker
 from miloco_edge.errors import ClosedError
-from miloco_edge.llama import Interrupted, Sampling
+from miloco_edge.llama import Interrupted
 from miloco_edge.prompt import ChatFacts, Text, Turn, question, temporal_step
 from miloco_edge.prompt.chat import EMPTY_THINK, END_OF_TURN
 from miloco_edge.prompt.grounding import Grounding, parse_grounding
 from miloco_edge.prompt.thinking import Piece
-from miloco_edge.types import Answer, Budget, Span, Timings, Usage
+from miloco_edge.types import Answer, Budget, Sampling, Span, Timings, Usage
 from miloco_edge.video import FittedClip
 
 T = TypeVar("T")

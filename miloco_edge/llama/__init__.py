@@ -12,7 +12,6 @@ from miloco_edge.llama.native import system_info as system_info
 from miloco_edge.llama.offload import free_gpu_bytes as free_gpu_bytes
 from miloco_edge.llama.offload import gpu_layers_that_fit as gpu_layers_that_fit
 from miloco_edge.llama.sampling import Sampler as Sampler
-from miloco_edge.llama.sampling import Sampling as Sampling
 from miloco_edge.llama.sampling import log_softmax as log_softmax
 from miloco_edge.llama.sampling import token_logprob as token_logprob
 from miloco_edge.llama.vision import MAX_TOKENS as MAX_TOKENS

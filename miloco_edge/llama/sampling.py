@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
 from miloco_edge.llama.context import Context
 from miloco_edge.llama.model import TextModel
-from miloco_edge.types import TokenLogprob, TopToken
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How tokens are chosen. Temperature 0 is greedy; a seed of None is drawn anew each time."""
-
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int | None = None
-    grammar: str | None = None
-    """GBNF with a rule named root; the answer is then always a sentence of it."""
+from miloco_edge.types import Sampling, TokenLogprob, TopToken
 
 
 class Sampler:
@@ -64,9 +51,9 @@ class Sampler:
 
 
 def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Log probabilities of logits (n_vocab,), in float64."""
-    shifted = logits.astype(np.float64) - logits.max()
-    return np.asarray(shifted - np.log(np.exp(shifted).sum()))
+    """Log probabilities of logits (..., n_vocab), in float64."""
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
 
 
 def token_logprob(

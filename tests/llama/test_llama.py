@@ -14,7 +14,6 @@ from miloco_edge.llama import (
     Context,
     Interrupted,
     Sampler,
-    Sampling,
     TextModel,
     VisionEncoder,
     VisionShape,
@@ -25,6 +24,7 @@ from miloco_edge.llama import (
 from miloco_edge.llama.model import WeightPlan, plan_weights
 from miloco_edge.prompt import grid_positions, next_position
 from miloco_edge.registry import read_header
+from miloco_edge.types import Sampling
 
 SHAPE = VisionShape(layers=4, hidden=256, ffn=512)
 
