@@ -122,10 +122,12 @@ def write_imatrix(path: Path, imatrix: Imatrix) -> None:
         for name, entry in sorted(imatrix.entries.items()):
             writer.add_tensor(name + _SUMS, np.ascontiguousarray(entry.sums, np.float32))
             writer.add_tensor(name + _COUNTS, np.array([entry.count], np.float32))
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
+        try:
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.write_tensors_to_file()
+        finally:
+            writer.close()
 
     write_whole(path, write)
 
