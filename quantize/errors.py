@@ -4,6 +4,7 @@
     ├── NotFoundError            the checkpoint, a shard or an imatrix is not there (exit code 3)
     └── RefusedError             it is there and is not used (exit code 4)
         ├── CheckpointError      corrupt, incomplete, or of another architecture
+        ├── ImatrixError         damaged, or of another model (drawn by quantize.imatrix)
         └── RecipeError          a recipe that names no type, or a type that cannot hold a tensor
 
 The package imports nothing of miloco_edge, so it has its own tree; the command line maps both.

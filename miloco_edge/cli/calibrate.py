@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from miloco_edge.cli.infer import GpuLayers
-from miloco_edge.cli.options import json_option, offline_option
+from miloco_edge.cli.options import json_option, load_options
 from miloco_edge.cli.output import Output
-from miloco_edge.engine.engine import CONTEXT, MAX_CONTEXT
-from quantize.calibration import Progress as OnProgress
+from miloco_edge.cli.progress import progress_bar
+from miloco_edge.engine.engine import LoadOptions
 from quantize.calibration import Showing, calibrate, state_path
 
 USUAL = Showing()
@@ -37,7 +31,6 @@ USUAL = Showing()
     required=True,
     help="The imatrix; what it is made from is kept in FILE.gguf.state.npz.",
 )
-@click.option("--mmproj", type=click.Path(path_type=Path), help="Where it is not beside the model.")
 @click.option(
     "--visual-weight",
     type=click.FloatRange(0, 1),
@@ -87,16 +80,7 @@ USUAL = Showing()
     show_default=True,
     help="Keep what was seen after so many clips.",
 )
-@click.option(
-    "--context",
-    type=click.IntRange(256, MAX_CONTEXT),
-    default=CONTEXT,
-    show_default=True,
-    help="Tokens of the KV cache.",
-)
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads; default: all cores.")
-@click.option("--gpu-layers", type=GpuLayers(), default="auto", show_default=True)
-@offline_option
+@load_options
 @json_option
 def calibrate_command(
     output: Output,
@@ -104,7 +88,6 @@ def calibrate_command(
     model: str,
     clips: Path | None,
     out: Path,
-    mmproj: Path | None,
     visual_weight: float,
     merge: tuple[Path, ...],
     restart: bool,
@@ -114,10 +97,7 @@ def calibrate_command(
     think_tokens: int,
     process_output: bool,
     save_every: int,
-    context: int,
-    threads: int | None,
-    gpu_layers: int | Literal["auto"],
-    offline: bool,
+    load: LoadOptions,
 ) -> None:
     """Write the importance matrix of MODEL from clips with questions.
 
@@ -126,7 +106,7 @@ def calibrate_command(
     nothing new in it, the imatrix is mixed anew without running the model.
     """
     try:
-        with _progress(output) as on_progress:
+        with progress_bar(output, "calibrating") as on_progress:
             done = calibrate(
                 model,
                 out,
@@ -139,11 +119,7 @@ def calibrate_command(
                 restart=restart,
                 save_every=save_every,
                 progress=on_progress,
-                mmproj=mmproj,
-                context=context,
-                threads=threads,
-                gpu_layers=gpu_layers,
-                offline=offline,
+                **load,
             )
     except KeyboardInterrupt:
         if state_path(out).exists():
@@ -176,17 +152,3 @@ def calibrate_command(
     )  # fmt: skip
     known = f", {done.held} of the clips were seen before" if done.held else ""
     output.note(f"written to {done.out} in {done.seconds:.1f} s{known}")
-
-
-@contextmanager
-def _progress(output: Output) -> Iterator[OnProgress | None]:
-    """A bar with clips and time left, on a terminal."""
-    if not output.progress_wanted():
-        yield None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(
-        *columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True
-    ) as bar:
-        task = bar.add_task("calibrate", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

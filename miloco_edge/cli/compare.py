@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
-from miloco_edge.cli.options import json_option, offline_option
+from miloco_edge.cli.options import json_option, load_options
 from miloco_edge.cli.output import Output
 from miloco_edge.cli.progress import progress_bar
+from miloco_edge.engine.engine import LoadOptions
 from miloco_edge.evaluate import Comparison, Sample, compare
 from quantize.clips import read_items
 
@@ -25,8 +26,7 @@ from quantize.clips import read_items
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Take so many questions at most.")
 @click.option("--visual-tokens", type=click.IntRange(min=4), help="Most visual tokens of a clip.")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads; default: all cores.")
-@offline_option
+@load_options
 @json_option
 def compare_command(
     output: Output,
@@ -36,8 +36,7 @@ def compare_command(
     clips: Path,
     limit: int | None,
     visual_tokens: int | None,
-    threads: int | None,
-    offline: bool,
+    load: LoadOptions,
 ) -> None:
     """Measure how far MODEL is from REFERENCE: KL divergence, top-1 agreement, p_yes, F1, speed."""
     samples = [
@@ -52,8 +51,7 @@ def compare_command(
             samples,
             visual_tokens=visual_tokens,
             progress=progress,
-            threads=threads,
-            offline=offline,
+            **load,
         )
     if output.as_json:
         output.data(asdict(comparison))

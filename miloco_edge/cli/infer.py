@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 
 from miloco_edge import Budget, Clip, Engine, Sampling, Scene
-from miloco_edge.cli.options import json_option
+from miloco_edge.cli.options import json_option, load_options
 from miloco_edge.cli.output import Output
 from miloco_edge.engine import AnswerStream
-from miloco_edge.engine.engine import CONTEXT, MAX_CONTEXT, VISUAL_TOKENS
+from miloco_edge.engine.engine import VISUAL_TOKENS, LoadOptions
 from miloco_edge.engine.scene import ANSWER_TOKENS, THINKING_TOKENS
 from miloco_edge.prompt.chat import DESCRIBE, Language
 from miloco_edge.types import Answer, Layout, Usage
@@ -21,22 +21,6 @@ from miloco_edge.video import draw_sheet
 
 # A deadline that passed before a stage began: the stage starts, finds no time left, and says so.
 _NO_TIME = 1e-6
-
-
-class GpuLayers(click.ParamType["int | Literal['auto']"]):
-    """A number of layers, or "auto"."""
-
-    name = "N|auto"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | Literal["auto"]:
-        """Parse the option."""
-        if value == "auto":
-            return "auto"
-        if str(value).isdigit():
-            return int(value)
-        self.fail(f"expected a number of layers or auto, got {value!r}", param, ctx)
 
 
 @dataclass(frozen=True)
@@ -98,14 +82,6 @@ class Media:
 )
 @click.option("--ask", "questions", multiple=True, metavar="TEXT", help="A question; repeatable.")
 @click.option("--model", metavar="REF", help="Alias, FILE.gguf, folder or org/repo[:QUANT].")
-@click.option("--mmproj", type=click.Path(path_type=Path), help="Where it is not beside the model.")
-@click.option(
-    "--context",
-    type=click.IntRange(256, MAX_CONTEXT),
-    default=CONTEXT,
-    show_default=True,
-    help="Tokens of the KV cache.",
-)
 @click.option("--think/--no-think", default=False, help="Let the model think first.")
 @click.option(
     "--think-tokens",
@@ -160,8 +136,6 @@ class Media:
     default=0,
     help="Report so many candidates for each token of the answer.",
 )
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads; default: all cores.")
-@click.option("--gpu-layers", type=GpuLayers(), default="auto", show_default=True)
 @click.option(
     "--annotate",
     "annotate_path",
@@ -169,15 +143,13 @@ class Media:
     metavar="OUT.png",
     help="Draw the sampled frames with the answer's boxes and points.",
 )
-@click.option("--offline", is_flag=True, help="Take hub models from the cache alone.")
+@load_options
 @json_option
 def infer_command(
     output: Output,
     *,
     questions: tuple[str, ...],
     model: str | None,
-    mmproj: Path | None,
-    context: int,
     think: bool,
     think_tokens: int,
     max_tokens: int,
@@ -189,10 +161,8 @@ def infer_command(
     top_p: float | None,
     seed: int | None,
     top_logprobs: int,
-    threads: int | None,
-    gpu_layers: int | Literal["auto"],
     annotate_path: Path | None,
-    offline: bool,
+    load: LoadOptions,
     **media_options: Any,
 ) -> None:
     """Ask a clip, pictures or a camera window questions.
@@ -205,14 +175,7 @@ def infer_command(
     # A file is read before the model is loaded, so that a bad one fails at once.
     clip = media.read() if media.camera is None else None
     decode_s = time.perf_counter() - began
-    with Engine.load(
-        model,
-        mmproj=mmproj,
-        threads=threads,
-        gpu_layers=gpu_layers,
-        context=context,
-        offline=offline,
-    ) as engine:
+    with Engine.load(model, **load) as engine:
         clock = _Clock(deadline)
         if clip is None:
             watched = time.perf_counter()
