@@ -44,6 +44,11 @@ class Type(IntEnum):
     BF16 = 30
 
 
+IGNORE_IMPORTANCE = frozenset({Type.F32, Type.F16, Type.BF16, Type.Q8_0})
+"""Types whose encoder does not look at `importance`."""
+NEED_IMPORTANCE = frozenset({Type.IQ3_XXS})
+"""Types of which llama-quantize refuses to make anything without importances."""
+
 SOURCES = {"F32": Type.F32, "F16": Type.F16, "BF16": Type.BF16}
 """safetensors' types that can be read, and what they are in ggml."""
 

@@ -39,6 +39,14 @@ class VisionDimensions:
     """Width of a visual token: the language model's."""
     window_pattern: int
     """Every so many blocks, the last attends to the whole picture, the others to windows."""
+    pad_ffn: int = 1
+    """The file's FFN width is the next multiple of this; the rest is zero."""
+
+    @property
+    def padded_ffn(self) -> int:
+        """FFN width in the file. Not `hidden`: clip.cpp would take up for down and swap them."""
+        width = -(-self.ffn // self.pad_ffn) * self.pad_ffn
+        return width + self.pad_ffn if width == self.hidden != self.ffn else width
 
 
 def text_dimensions(checkpoint: Checkpoint) -> TextDimensions:
@@ -57,7 +65,9 @@ def text_dimensions(checkpoint: Checkpoint) -> TextDimensions:
     )
 
 
-def vision_dimensions(checkpoint: Checkpoint, text: TextDimensions) -> VisionDimensions:
+def vision_dimensions(
+    checkpoint: Checkpoint, text: TextDimensions, pad_ffn: int = 1
+) -> VisionDimensions:
     """Return the vision tower's sizes.
 
     Raises CheckpointError where one is missing or absurd, or is not what llama.cpp computes with
@@ -85,6 +95,7 @@ def vision_dimensions(checkpoint: Checkpoint, text: TextDimensions) -> VisionDim
         patch=size("patch_size"),
         projection=text.hidden,
         window_pattern=_window_pattern(checkpoint, config),
+        pad_ffn=pad_ffn,
     )
 
 

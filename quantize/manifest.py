@@ -67,6 +67,16 @@ class TensorReport:
 
 
 @dataclass(frozen=True)
+class ImatrixReport:
+    """The imatrix that the weights were quantized with."""
+
+    file: str
+    sha256: str
+    datasets: tuple[str, ...]
+    chunks: int
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Everything that is known about a pair; `to_json` is what stands beside it."""
 
@@ -74,7 +84,7 @@ class Manifest:
     recipe: str
     outputs: tuple[OutputFile, ...]
     tensors: tuple[TensorReport, ...]
-    imatrix: str | None
+    imatrix: ImatrixReport | None
     preprocessor: dict[str, float | int | None]
     """What a GGUF does not carry: pixel limits, fps, tokens per second, patch sizes."""
     sampling: dict[str, float | int | bool | None]

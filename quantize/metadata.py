@@ -17,6 +17,7 @@ import gguf
 from quantize.checkpoint import Checkpoint, read_json, read_json_if_any
 from quantize.dimensions import TextDimensions, VisionDimensions
 from quantize.errors import CheckpointError
+from quantize.guide import Guide
 from quantize.names import Tensor
 from quantize.vocabulary import Vocabulary
 
@@ -43,6 +44,7 @@ def text_fields(
     tensors: Sequence[Tensor],
     vocabulary: Vocabulary,
     file_type: int,
+    guide: Guide | None = None,
 ) -> Fields:
     """Return the keys of the text file (architecture qwen2vl)."""
     config = checkpoint.text_config
@@ -75,11 +77,15 @@ def text_fields(
             add_flag(add)
     if vocabulary.chat_template is not None:
         writer.add_chat_template(vocabulary.chat_template)
-    return _end(checkpoint, writer, file_type)
+    return _end(checkpoint, writer, file_type, guide)
 
 
 def mmproj_fields(
-    checkpoint: Checkpoint, sizes: VisionDimensions, tensors: Sequence[Tensor], file_type: int
+    checkpoint: Checkpoint,
+    sizes: VisionDimensions,
+    tensors: Sequence[Tensor],
+    file_type: int,
+    guide: Guide | None = None,
 ) -> Fields:
     """Return the keys of the mmproj (projector qwen2.5vl_merger)."""
     preprocessor = preprocessor_config(checkpoint.path)
@@ -89,7 +95,7 @@ def mmproj_fields(
     writer.add_vision_image_size(checkpoint.vision_config.get("image_size", DEFAULT_IMAGE_SIZE))
     writer.add_vision_patch_size(sizes.patch)
     writer.add_vision_embedding_length(sizes.hidden)
-    writer.add_vision_feed_forward_length(sizes.ffn)
+    writer.add_vision_feed_forward_length(sizes.padded_ffn)
     writer.add_vision_block_count(sizes.layers)
     writer.add_vision_head_count(sizes.heads)
     for name, add in (
@@ -108,7 +114,7 @@ def mmproj_fields(
     writer.add_vision_use_silu(True)
     writer.add_vision_n_wa_pattern(sizes.window_pattern)
     writer.add_vision_attention_layernorm_eps(VIT_NORM_EPS)
-    return _end(checkpoint, writer, file_type)
+    return _end(checkpoint, writer, file_type, guide)
 
 
 def preprocessor_config(path: Path) -> dict[str, Any]:
@@ -129,7 +135,7 @@ def _begin(
     writer = gguf.GGUFWriter(None, architecture)
     writer.add_type(kind)
     for tensor in tensors:
-        writer.add_tensor_info(tensor.name, tensor.shape, None, 0, gguf.GGMLQuantizationType.F32)
+        writer.add_tensor_info(tensor.name, tensor.unpadded, None, 0, gguf.GGMLQuantizationType.F32)
     total, *rest = writer.get_total_parameter_count()
     metadata = gguf.Metadata()
     for theirs, ours in _SAMPLING:
@@ -162,10 +168,25 @@ _SAMPLING = (
 )  # fmt: skip
 
 
-def _end(checkpoint: Checkpoint, writer: gguf.GGUFWriter, file_type: int) -> Fields:
+def _end(
+    checkpoint: Checkpoint, writer: gguf.GGUFWriter, file_type: int, guide: Guide | None
+) -> Fields:
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     writer.add_file_type(file_type)
+    if guide is not None:  # as llama-quantize writes it (tools/quantize/quantize.cpp)
+        imatrix = guide.imatrix
+        writer.add_string("quantize.imatrix.file", _cut(str(guide.path)))
+        if imatrix.datasets:
+            writer.add_string("quantize.imatrix.dataset", _cut(imatrix.datasets[0]))
+        writer.add_uint32("quantize.imatrix.entries_count", len(imatrix.entries))
+        if imatrix.chunk_count > 0:
+            writer.add_uint32("quantize.imatrix.chunks_count", imatrix.chunk_count)
     return Fields(writer.kv_data[0], checkpoint.path)
+
+
+def _cut(text: str) -> str:
+    """At most 127 bytes, as llama-quantize's; a character is not cut in two."""
+    return text.encode()[:127].decode(errors="ignore")
 
 
 def _mrope_sections(checkpoint: Checkpoint, rope: dict[str, Any], head_dim: int) -> list[int]:

@@ -31,6 +31,8 @@ class Tensor:
     """Where its rows start along the source's outermost dimension."""
     plane: int | None = None
     """For the patch convolution: which index of the third dimension (the temporal one)."""
+    padding: tuple[int, int] = (0, 0)
+    """Rows below and columns to the right that are zero and not in the source."""
 
     @property
     def count(self) -> int:
@@ -41,6 +43,13 @@ class Tensor:
     def columns(self) -> int:
         """Weights in a row."""
         return self.shape[-1]
+
+    @property
+    def unpadded(self) -> tuple[int, ...]:
+        """Shape of what comes from the source."""
+        rows, columns = self.padding
+        first, *rest = self.shape
+        return (first - rows, *rest[:-1], rest[-1] - columns) if rest else (first - rows,)
 
     @property
     def layer(self) -> int | None:
@@ -88,6 +97,7 @@ def _text(sizes: TextDimensions, tied: bool) -> Iterator[Tensor]:
 
 def _mmproj(sizes: VisionDimensions) -> Iterator[Tensor]:
     hidden, ffn, merged = sizes.hidden, sizes.ffn, sizes.hidden * 4
+    pad = sizes.padded_ffn - ffn
     patch = (hidden, 3, 2, sizes.patch, sizes.patch)
     for plane, suffix in enumerate(("weight", "weight.1")):  # ggml has no 3-D convolution here
         yield Tensor(
@@ -109,15 +119,23 @@ def _mmproj(sizes: VisionDimensions) -> Iterator[Tensor]:
             )
             yield Tensor(f"{target}.bias", (hidden,), f"{qkv}.bias", (3 * hidden,), row)
         yield from _linear(f"{to}attn_out", f"{of}attn.proj", hidden, hidden)
-        yield from _linear(f"{to}ffn_gate", f"{of}mlp.gate_proj", ffn, hidden)
-        yield from _linear(f"{to}ffn_up", f"{of}mlp.up_proj", ffn, hidden)
-        yield from _linear(f"{to}ffn_down", f"{of}mlp.down_proj", hidden, ffn)
+        yield from _linear(f"{to}ffn_gate", f"{of}mlp.gate_proj", ffn, hidden, pad_rows=pad)
+        yield from _linear(f"{to}ffn_up", f"{of}mlp.up_proj", ffn, hidden, pad_rows=pad)
+        yield from _linear(f"{to}ffn_down", f"{of}mlp.down_proj", hidden, ffn, pad_columns=pad)
 
 
 def _whole(name: str, source: str, *shape: int) -> Tensor:
     return Tensor(name, shape, source, shape)
 
 
-def _linear(name: str, source: str, rows: int, columns: int) -> Iterator[Tensor]:
-    yield _whole(f"{name}.weight", f"{source}.weight", rows, columns)
-    yield _whole(f"{name}.bias", f"{source}.bias", rows)
+def _linear(
+    name: str, source: str, rows: int, columns: int, *, pad_rows: int = 0, pad_columns: int = 0
+) -> Iterator[Tensor]:
+    """A matrix and its bias; an input or output that is padded is zero, and adds nothing."""
+    yield Tensor(
+        f"{name}.weight", (rows + pad_rows, columns + pad_columns), f"{source}.weight",
+        (rows, columns), padding=(pad_rows, pad_columns),
+    )  # fmt: skip
+    yield Tensor(
+        f"{name}.bias", (rows + pad_rows,), f"{source}.bias", (rows,), padding=(pad_rows, 0)
+    )

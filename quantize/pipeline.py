@@ -7,29 +7,38 @@ import logging
 import os
 import time
 from collections import defaultdict
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from quantize import manifest
 from quantize.checkpoint import Checkpoint, open_checkpoint
-from quantize.codec import SOURCES
+from quantize.codec import SOURCES, Floats, Type, block_size
 from quantize.container import Layout, Placed, lay_out
-from quantize.dimensions import TextDimensions, text_dimensions, vision_dimensions
+from quantize.dimensions import text_dimensions, vision_dimensions
 from quantize.errors import CheckpointError
-from quantize.manifest import Manifest, OutputFile, Source, TensorReport
-from quantize.metadata import mmproj_fields, text_fields
-from quantize.names import File, Tensor, mmproj_tensors, text_tensors
+from quantize.guide import Guide, check_guided, importances, read_guide
+from quantize.manifest import ImatrixReport, Manifest, OutputFile, Source, TensorReport
+from quantize.metadata import Fields, mmproj_fields, text_fields
+from quantize.names import Tensor, mmproj_tensors, text_tensors
 from quantize.outputs import GGUFOutput, check_space, publish, write_text
-from quantize.recipes import Contents, Recipe, choose_types, find_recipe
+from quantize.recipes import (
+    Contents,
+    Recipe,
+    choose_types,
+    file_type,
+    find_mmproj_recipe,
+    find_recipe,
+)
 from quantize.safetensors import Stored
 from quantize.stream import Destination, Error, Passed, Progress, stream
 from quantize.vocabulary import read_vocabulary
 
 logger = logging.getLogger("miloco_edge.quantize")
 
-DEFAULT_MMPROJ_TYPE = "bf16"
-"""F16 overflows in this vision tower; what is smaller than BF16 is not faster everywhere."""
+_MakeFields = Callable[[int, Guide | None], Fields]
+"""From general.file_type and the imatrix to a file's keys."""
 
 
 def quantize(
@@ -38,6 +47,7 @@ def quantize(
     *,
     recipe: str = "q4_0",
     mmproj_type: str | None = None,
+    imatrix: Path | None = None,
     threads: int | None = None,
     dry_run: bool = False,
     progress: Progress | None = None,
@@ -46,23 +56,22 @@ def quantize(
 
     Writes NAME-RECIPE.gguf, mmproj-NAME-TYPE.gguf and NAME-RECIPE.manifest.json, where NAME is the
     checkpoint's folder (or its repository, in the hub's cache): all three, or nothing. The bytes
-    are those of llama.cpp's converter and llama-quantize for the same types. With `dry_run`
-    nothing is read but headers and nothing is written; sizes and types are exact.
+    are those of llama.cpp's converter and llama-quantize for the same types and `imatrix`, which
+    guides both files where it names their weights. `recipe` and `mmproj_type` are names
+    (quantize.recipes.NAMES) or .toml files; without `mmproj_type`, a mixture of llama-quantize's
+    has a BF16 mmproj, any other recipe its own. With `dry_run` nothing is read but headers and
+    nothing is written; sizes and types are exact.
 
     Raises what quantize.errors draws, and OSError where reading or writing fails.
     """
     started = time.perf_counter()
     text_recipe = find_recipe(recipe)
-    mmproj_recipe = find_recipe(mmproj_type or DEFAULT_MMPROJ_TYPE)
-    if mmproj_recipe.name == "f16":
-        logger.warning(
-            "an F16 mmproj of this architecture overflows on some backends "
-            "(https://github.com/ggml-org/llama.cpp/issues/17534); bf16 does not"
-        )
+    mmproj_recipe = find_mmproj_recipe(mmproj_type, text_recipe)
     source = open_checkpoint(checkpoint)
-    plans = _plan(source, out, text_recipe, mmproj_recipe)
+    plans = _plan(source, out, text_recipe, mmproj_recipe, imatrix)
+    _warn(plans)
     if dry_run:
-        return _manifest(source, recipe, plans, [None, None], None, started)
+        return _manifest(source, text_recipe, plans, [None, None], None, started)
 
     out.mkdir(parents=True, exist_ok=True)
     check_space(out, sum(plan.layout.size for plan in plans))
@@ -74,8 +83,8 @@ def quantize(
             threads=threads or _cores(), progress=progress,
         )  # fmt: skip
         digests = [output.finish() for output in outputs]
-        made = _manifest(source, recipe, plans, digests, passed, started)
-        path = out / f"{source.name}-{recipe}.manifest.json"
+        made = _manifest(source, text_recipe, plans, digests, passed, started)
+        path = out / f"{source.name}-{text_recipe.name}.manifest.json"
         partial = write_text(path, made.to_text())
         stack.callback(partial.unlink, missing_ok=True)
         publish(out, [*((output.partial, output.path) for output in outputs), (partial, path)])
@@ -88,35 +97,57 @@ class _Plan:
 
     path: Path
     layout: Layout
+    guide: Guide | None
+    """None where nothing is quantized, or no imatrix is given."""
+    importances: Mapping[str, Floats]
 
 
-def _plan(source: Checkpoint, out: Path, recipe: Recipe, mmproj: Recipe) -> tuple[_Plan, _Plan]:
+def _plan(
+    source: Checkpoint, out: Path, recipe: Recipe, mmproj: Recipe, imatrix: Path | None
+) -> tuple[_Plan, _Plan]:
     text_sizes = text_dimensions(source)
-    vision_sizes = vision_dimensions(source, text_sizes)
+    vision_sizes = vision_dimensions(source, text_sizes, mmproj.pad_ffn)
     text = text_tensors(text_sizes, tied=_is_tied(source))
     vision = mmproj_tensors(vision_sizes)
     _check_tensors(source, [*text, *vision])
     vocabulary = read_vocabulary(source, text_sizes.vocabulary)
+    guide = read_guide(imatrix, [*text, *vision]) if imatrix else None
+    queries_per_key = text_sizes.heads // text_sizes.kv_heads
+
+    def plan(name: str, recipe: Recipe, contents: Contents, fields: _MakeFields) -> _Plan:
+        types = choose_types(recipe, contents)
+        check_guided(recipe.name, contents.file, types, guide)
+        used = guide if any(block_size(type) > 1 for _, type in types) else None
+        layout = lay_out(fields(file_type(recipe, types), used), types)
+        return _Plan(out / name, layout, used, importances(used, types) if used else {})
+
     return (
-        _Plan(
-            out / f"{source.name}-{recipe.name}.gguf",
-            lay_out(
-                text_fields(source, text_sizes, text, vocabulary, recipe.file_type),
-                choose_types(recipe, _contents("text", text, text_sizes)),
-            ),
+        plan(
+            f"{source.name}-{recipe.name}.gguf", recipe,
+            Contents("text", tuple(text), text_sizes.layers, queries_per_key, guide is not None),
+            lambda type, guide: text_fields(source, text_sizes, text, vocabulary, type, guide),
         ),
-        _Plan(
-            out / f"mmproj-{source.name}-{mmproj.name}.gguf",
-            lay_out(
-                mmproj_fields(source, vision_sizes, vision, mmproj.file_type),
-                choose_types(mmproj, _contents("mmproj", vision, text_sizes)),
-            ),
+        plan(
+            f"mmproj-{source.name}-{mmproj.name}.gguf", mmproj,
+            Contents("mmproj", tuple(vision), has_imatrix=guide is not None),
+            lambda type, guide: mmproj_fields(source, vision_sizes, vision, type, guide),
         ),
-    )
+    )  # fmt: skip
 
 
-def _contents(file: File, tensors: list[Tensor], sizes: TextDimensions) -> Contents:
-    return Contents(file, tuple(tensors), sizes.heads, sizes.kv_heads)
+def _warn(plans: tuple[_Plan, ...]) -> None:
+    """Say what of the mmproj may overflow."""
+    half = [
+        placed.tensor.name
+        for placed in plans[1].layout.tensors
+        if placed.type is Type.F16 and len(placed.tensor.shape) == 2
+    ]
+    if half:
+        logger.warning(
+            "%d weights of the mmproj are F16, the first %s: this architecture overflows in F16 "
+            "on some backends (https://github.com/ggml-org/llama.cpp/issues/17534); "
+            "bf16 and the edge recipes do not", len(half), half[0],
+        )  # fmt: skip
 
 
 def _is_tied(source: Checkpoint) -> bool:
@@ -160,7 +191,8 @@ def _destinations(
     for plan, output in zip(plans, outputs, strict=True):
         for placed in plan.layout.tensors:
             stored = source.tensors[placed.tensor.source]
-            destinations[stored].append(Destination(placed, output))
+            importance = plan.importances.get(placed.tensor.name)
+            destinations[stored].append(Destination(placed, output, importance))
     return destinations
 
 
@@ -183,7 +215,7 @@ def _cores() -> int:
 
 def _manifest(
     source: Checkpoint,
-    recipe: str,
+    recipe: Recipe,
     plans: tuple[_Plan, ...],
     digests: list[str] | list[None],
     passed: Passed | None,
@@ -196,16 +228,24 @@ def _manifest(
             revision=source.revision,
             files=manifest.by_name(hashes | (passed.sha256 if passed else {})),
         ),
-        recipe=recipe,
+        recipe=recipe.name,
         outputs=tuple(_output(plan, digest) for plan, digest in zip(plans, digests, strict=True)),
         tensors=tuple(_tensor(placed, passed) for plan in plans for placed in plan.layout.tensors),
-        imatrix=None,
+        imatrix=_imatrix(plans),
         preprocessor=manifest.preprocessor(source),
         sampling=manifest.sampling(source),
         versions=manifest.versions(),
         seconds=round(time.perf_counter() - started, 3),
         peak_rss_bytes=manifest.peak_rss_bytes(),
     )
+
+
+def _imatrix(plans: tuple[_Plan, ...]) -> ImatrixReport | None:
+    guide = next((plan.guide for plan in plans if plan.guide), None)
+    if guide is None:
+        return None
+    imatrix = guide.imatrix
+    return ImatrixReport(str(guide.path), guide.sha256, imatrix.datasets, imatrix.chunk_count)
 
 
 def _sha256(path: Path) -> str:

@@ -13,7 +13,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from queue import SimpleQueue
@@ -24,6 +24,7 @@ from quantize import codec
 from quantize.codec import SOURCES, Bytes, Floats, Type
 from quantize.container import Placed
 from quantize.errors import CheckpointError
+from quantize.names import Tensor
 from quantize.outputs import GGUFOutput
 from quantize.safetensors import Stored
 
@@ -42,6 +43,8 @@ class Destination:
 
     placed: Placed
     output: GGUFOutput
+    importance: Floats | None = field(default=None, compare=False)
+    """(columns,) float32: how much each column's error weighs."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +164,8 @@ def _slabs(stored: Stored, destinations: Sequence[Destination]) -> Iterator[_Sla
         return
     rows = stored.shape[0]
     row_bytes = stored.nbytes // rows
-    step = SLAB // math.prod(stored.shape[1:])
+    widest = max(d.placed.tensor.count // d.placed.tensor.shape[0] for d in destinations)
+    step = SLAB // max(widest, math.prod(stored.shape[1:]))
     spans = {d: (d.placed.tensor.first_row, _last_row(d)) for d in destinations}
     cuts = sorted({row for span in spans.values() for row in span})
     for begin, end in pairwise(cuts):
@@ -173,7 +177,7 @@ def _slabs(stored: Stored, destinations: Sequence[Destination]) -> Iterator[_Sla
 
 def _last_row(destination: Destination) -> int:
     tensor = destination.placed.tensor
-    return tensor.first_row + tensor.shape[0]
+    return tensor.first_row + tensor.unpadded[0]
 
 
 def _read(file: int, out: Bytes, stored: Stored, offset: int) -> None:
@@ -220,27 +224,61 @@ def _write(
     tensor, type = placed.tensor, placed.type
     row = tensor.count // tensor.shape[0]
     offset = codec.row_bytes(type, (slab.first_row - tensor.first_row) * row)
-    if type is source and tensor.plane is None:
+    if type is source and tensor.plane is None and not tensor.padding[1]:
         destination.output.write(placed, offset, raw)
+        _write_padding(destination, offset + raw.size)
         return {}
-    count = raw.size // codec.row_bytes(source, 1)
-    values = codec.decode(raw, source, workspace.values[:count])
-    if tensor.plane is not None:
-        planes = values.reshape(-1, *tensor.source_shape[1:])
-        values = np.ascontiguousarray(planes[:, :, tensor.plane]).reshape(-1)
-    columns = tensor.columns if codec.block_size(type) > 1 else values.size
-    encoded = codec.encode(values, type, columns, workspace.encoded)
+    values = _values(tensor, source, raw, workspace)
+    encoded = _encode(destination, values, workspace.encoded)
     if not codec.is_sound(encoded, type):
         raise CheckpointError(
             slab.stored.path,
             f"expected weights within the range of {type.name}, got larger ones in {tensor.name}",
-            hint="choose bf16, which holds every value of the source",
+            hint="choose bf16, which holds every value of the source"
+            + ("" if destination.importance is None else ", or another imatrix"),
         )
     destination.output.write(placed, offset, encoded)
+    _write_padding(destination, offset + encoded.size)
     if type is Type.F32:
         return {}
     measured = -(-values.size // row // MEASURED) * row
-    return {tensor.name: _error(values[:measured], encoded, type, row, workspace.again)}
+    error = _error(values[:measured], encoded, type, row, workspace.again)
+    return {tensor.name: replace(error, count=error.count // row * (row - tensor.padding[1]))}
+
+
+def _values(tensor: Tensor, source: Type, raw: Bytes, workspace: _Workspace) -> Floats:
+    """Decode the part of the source that belongs to a tensor, padded to the right with zeros."""
+    count = raw.size // codec.row_bytes(source, 1)
+    columns = tensor.padding[1]
+    values = codec.decode(raw, source, (workspace.again if columns else workspace.values)[:count])
+    if tensor.plane is not None:
+        planes = values.reshape(-1, *tensor.source_shape[1:])
+        return np.ascontiguousarray(planes[:, :, tensor.plane]).reshape(-1)
+    if columns:
+        rows = values.reshape(-1, tensor.source_shape[-1])
+        padded = workspace.values[: len(rows) * tensor.columns].reshape(len(rows), -1)
+        padded[:, :-columns], padded[:, -columns:] = rows, 0.0
+        return padded.reshape(-1)
+    return values
+
+
+def _encode(destination: Destination, values: Floats, out: Bytes) -> Bytes:
+    placed = destination.placed
+    if codec.block_size(placed.type) == 1:
+        return codec.encode(values, placed.type, values.size, out)
+    columns = placed.tensor.columns
+    return codec.encode(values, placed.type, columns, out, destination.importance)
+
+
+def _write_padding(destination: Destination, offset: int) -> None:
+    """Write a tensor's zero rows, once what comes before them has been."""
+    placed = destination.placed
+    tensor = placed.tensor
+    rows, row = tensor.padding[0], tensor.count // tensor.shape[0]
+    if rows and offset == placed.nbytes - rows * codec.row_bytes(placed.type, row):
+        zeros = np.zeros(row, np.float32)
+        encoded = _encode(destination, zeros, np.empty(zeros.nbytes, np.uint8))
+        destination.output.write(placed, offset, np.tile(encoded, rows))
 
 
 def _error(values: Floats, encoded: Bytes, type: Type, row: int, out: Floats) -> Error:

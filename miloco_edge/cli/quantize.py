@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,12 +24,9 @@ from miloco_edge.errors import MilocoEdgeError
 from miloco_edge.registry import cache, hub
 from miloco_edge.registry.reference import parse
 from miloco_edge.registry.resolve import resolve_checkpoint
-from quantize import quantize
-from quantize.pipeline import DEFAULT_MMPROJ_TYPE
-from quantize.recipes import RECIPES
+from quantize import Manifest, quantize
+from quantize.recipes import NAMES
 from quantize.stream import Progress as OnProgress
-
-NAMES = ", ".join(RECIPES)
 
 
 @click.command("quantize")
@@ -39,8 +37,24 @@ NAMES = ", ".join(RECIPES)
     default=Path(),
     help="Folder for the files; the current one if absent.",
 )
-@click.option("--recipe", default="q4_0", show_default=True, help=f"One of {NAMES}.")
-@click.option("--mmproj-type", help=f"The vision tower's: one of {NAMES}; bf16 if absent.")
+@click.option(
+    "--recipe",
+    default="q4_0",
+    show_default=True,
+    metavar="NAME|FILE.toml",
+    help=f"One of {', '.join(NAMES)}, or a file of rules.",
+)
+@click.option(
+    "--mmproj-type",
+    metavar="NAME|FILE.toml",
+    help="The vision tower's recipe, if not the one that goes with --recipe: bf16 with "
+    "llama-quantize's mixtures, its own with the others.",
+)
+@click.option(
+    "--imatrix",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="How much each input of each weight matters (`miloco-edge calibrate`).",
+)
 @click.option("--threads", type=click.IntRange(min=1), help="As many as there are cores if absent.")
 @click.option(
     "--dry-run", is_flag=True, help="Say what would be written and how large it would be."
@@ -52,6 +66,7 @@ def quantize_command(
     out: Path,
     recipe: str,
     mmproj_type: str | None,
+    imatrix: Path | None,
     threads: int | None,
     dry_run: bool,
 ) -> None:
@@ -59,24 +74,33 @@ def quantize_command(
     folder = _folder(checkpoint)
     with _progress(output) as on_progress:
         manifest = quantize(
-            folder, out, recipe=recipe, mmproj_type=mmproj_type, threads=threads, dry_run=dry_run,
-            progress=on_progress,
+            folder, out, recipe=recipe, mmproj_type=mmproj_type, imatrix=imatrix, threads=threads,
+            dry_run=dry_run, progress=on_progress,
         )  # fmt: skip
     if output.as_json:
         output.data(manifest.to_json())
         return
-    types = (recipe, mmproj_type or DEFAULT_MMPROJ_TYPE)
     output.table(
-        ("file", "size", "bits per weight", "type"),
+        ("file", "size", "bits per weight", "weights"),
         (
-            (file.file, f"{file.bytes / 2**30:.3f} GiB", f"{file.bpw:.2f}", type)
-            for file, type in zip(manifest.outputs, types, strict=True)
+            (file.file, f"{file.bytes / 2**30:.3f} GiB", f"{file.bpw:.2f}", types)
+            for file, types in zip(manifest.outputs, _types(manifest), strict=True)
         ),
     )
     if dry_run:
         output.note("nothing was written (--dry-run)")
     else:
         output.note(f"written to {out} in {manifest.seconds:.1f} s")
+
+
+def _types(manifest: Manifest) -> tuple[str, str]:
+    """How many weights of either file have which type, the most frequent first."""
+    counts: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
+    for tensor in manifest.tensors:
+        if len(tensor.shape) == 2:
+            counts[tensor.name.startswith(("v.", "mm."))][tensor.type] += 1
+    text, mmproj = (", ".join(f"{n} {type}" for type, n in c.most_common()) for c in counts)
+    return text, mmproj
 
 
 def _folder(checkpoint: str) -> Path:
