@@ -61,6 +61,8 @@ class Lookout:
         if clip is None:
             sequence = self.context.new_sequence(copy_of=opening_sequence)
             return Prefilled(sequence, position, "", position, 0, cached, 0.0, 0.0)
+        n = clip.visual_tokens
+        self.context.reserve(n)  # before the ViT, which may take a minute
         started = time.perf_counter()
         with interrupt.armed(self.context.abort):
             try:
@@ -68,8 +70,6 @@ class Lookout:
             except Stopped as stop:
                 return _cut_short(stop.reason, vision_s=time.perf_counter() - started)
             encoded = time.perf_counter()
-            n = sum(len(v.embeddings) for v in visual)
-            self.context.reserve(n)
             sequence = self.context.new_sequence(copy_of=opening_sequence)
             try:
                 if clip.layout == "video":
