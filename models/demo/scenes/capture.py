@@ -130,7 +130,8 @@ def compress(picture: Pixels, coarse: int) -> Pixels:
     red, blue = _halved(r - g), _halved(b - g)
     green = luma - ((red + blue) >> 2)
     restored = np.stack([green + red, green, green + blue], -1)
-    return np.clip(restored, 0, 255).astype(np.uint8)
+    result: Pixels = np.clip(restored, 0, 255).astype(np.uint8)
+    return result
 
 
 _STEPS = np.array([[1, 4, 3, 4], [4, 5, 4, 5], [3, 4, 4, 5], [4, 5, 5, 5]], np.int16)[

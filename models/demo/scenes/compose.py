@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from models.demo.scenes import stations, styles
 from models.demo.scenes.capture import Camera
 from models.demo.scenes.categories import ACTIVITIES, GESTURES, NEAR_MISSES, RESEMBLES
@@ -13,7 +15,7 @@ from models.demo.scenes.stations import ABSENT, PersonActor
 from models.demo.scenes.timing import Timing, roll_span, roll_timing
 from models.demo.scenes.truth import Actor, Plan
 
-_CLIPS = {"one": 5.0, "two": 1.6, "gesture": 5.0, "two_hands": 0.6, "unused": 0.7, "empty": 0.3}
+_CLIPS = {"one": 5.0, "two": 3.0, "gesture": 5.0, "two_hands": 0.8, "unused": 0.7, "empty": 0.3}
 _STATES = {"whole": 5.0, "event": 3.0, "never": 3.5}
 """At it all the time, for a while, or not at all."""
 
@@ -26,7 +28,7 @@ def plan(seed: int) -> Plan:
     width, height = timing.size
     aspect = width / height
     kind = dice.weighted(_CLIPS)
-    if kind in ("two", "two_hands") and aspect < 1.3:
+    if kind in ("two", "two_hands") and aspect < 1.24:
         kind = {"two": "one", "two_hands": "gesture"}[kind]
     actors: tuple[Actor, ...]
     if kind in ("one", "unused"):
@@ -94,13 +96,22 @@ def _person(
     before, after = (back, ahead) if facing > 0 else (ahead, back)
     x = dice.uniform(left + before * unit, right - after * unit)
     period, offset, held = _rhythm(dice, timing)
+    if state == "event":
+        held = _apart(timing, period, offset, start, end)
     return PersonActor(
         category, setting, idle, start, end, Look.roll(dice), x, floor, unit, facing,
         dice.pick(CLOTHES), dice.pick(WOODS), dice.pick(CLOTHES), dice.below(24),
-        dice.weighted({"": 2, "cup": 2, "phone": 2, "book": 2}) if category in ("reading", "phone")
-        else "",
+        _beside(dice, category),
         period, offset, held,
     )  # fmt: skip
+
+
+def _beside(dice: Dice, category: str) -> str:
+    """What lies on the table for no one's use."""
+    if category not in ("reading", "phone"):
+        return ""
+    other = "phone" if category == "reading" else "book"
+    return dice.weighted({"": 1, "cup": 1, other: 2})
 
 
 def _rhythm(dice: Dice, timing: Timing) -> tuple[float, float, float]:
@@ -114,6 +125,22 @@ def _rhythm(dice: Dice, timing: Timing) -> tuple[float, float, float]:
     period = step * dice.uniform(1.7, 2.4)
     offset = dice.uniform(-0.1, 0.1) + 0.5 * dice.below(2)
     return period, offset, offset + dice.below(len(timing.indices)) * step / period
+
+
+def _apart(timing: Timing, period: float, offset: float, start: float, end: float) -> float:
+    """A rest that is far from the first and the last frame of the movement: both can be seen."""
+    turns = [offset + i / timing.source_fps / period for i in timing.indices]
+    inside = [
+        turn
+        for turn, i in zip(turns, timing.indices, strict=True)
+        if start <= i / timing.source_fps < end
+    ]
+
+    def difference(rest: float) -> float:
+        ends = (inside[0], inside[-1])
+        return min(abs(math.cos(math.tau * rest) - math.cos(math.tau * turn)) for turn in ends)
+
+    return max([*turns, offset + 0.25], key=difference)
 
 
 def _hand(
@@ -135,7 +162,7 @@ def _hand(
         other = other or dice.pick(near)
     size = dice.uniform(0.23, 0.3) * min(height, width * 0.95) * scale
     sideways = "thumbs" in category or "thumbs" in other
-    moves = category == "open_palm" and dice.chance(0.6)
+    moves = category == "open_palm" and dice.chance(0.8)
     waves = moves and dice.chance(0.5)
     period, offset, held = _rhythm(dice, timing)
     return HandActor(

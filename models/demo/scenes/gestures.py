@@ -70,10 +70,7 @@ def draw_gesture(canvas: Canvas, hand: HandActor, t: float) -> list[float] | Non
     shape = hand.shape(t)
     if not shape:
         return None
-    angle, y, mirror = hand.lean(t), hand.y, hand.mirror
-    if shape == "thumbs_down":
-        angle, y, mirror = angle + 180, y - 1.2 * hand.unit, -mirror
-    grip = Grip(hand.x, y, hand.unit, angle, mirror, hand.spread)
+    grip = Grip(hand.x, hand.y, hand.unit, hand.lean(t), hand.mirror, hand.spread)
     draw_forearm(canvas, shape, grip, hand.skin, hand.sleeve)
     with canvas.tracked() as box:
         draw_hand(canvas, shape, grip, hand.skin)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from models.demo.scenes.canvas import Canvas, Point
 from models.demo.scenes.styles import Color, shade
@@ -56,7 +56,7 @@ class Grip:
 def draw_hand(canvas: Canvas, shape: str, grip: Grip, skin: Color) -> None:
     """A hand of `shape`, from the wrist on."""
     if shape in SIDEWAYS:
-        _draw_thumb(canvas, grip, skin)
+        _draw_thumb(canvas, _turned(grip, shape), skin)
     elif shape in ("ok", "pinch"):
         _draw_ring(canvas, grip, skin, others=shape == "ok")
     else:
@@ -69,9 +69,18 @@ def draw_forearm(canvas: Canvas, shape: str, grip: Grip, skin: Color, sleeve: Co
     points = ((-0.3, -0.5), (-0.95, -0.38), (-5.0, 0.4)) if shape in SIDEWAYS else (
         (0.0, 0.05), (0.0, 0.62), (0.0, 3.0)
     )  # fmt: skip
+    grip = _turned(grip, shape)
     start, middle, end = (grip.at(p) for p in points)
     canvas.limb([start, middle], [0.27 * u, 0.29 * u], skin)
     canvas.limb([middle, end], [0.36 * u, 0.5 * u], sleeve)
+
+
+def _turned(grip: Grip, shape: str) -> Grip:
+    """A thumb that points down is one that points up, upside down."""
+    if shape != "thumbs_down":
+        return grip
+    y = grip.y - 1.2 * grip.unit
+    return replace(grip, y=y, angle=grip.angle + 180, mirror=-grip.mirror)
 
 
 def _finger(canvas: Canvas, grip: Grip, skin: Color, i: int, angle: float) -> None:

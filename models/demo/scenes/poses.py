@@ -111,7 +111,7 @@ def sitting(
 
 def standing(view: View, hands: tuple[Point, Point], *, nod: float = 0.0) -> Pose:
     """Upright: hips STANDING above the floor."""
-    feet = ((0.04, 0.475), (-0.03, 0.475)) if view == "side" else ((0.085, 0.478), (-0.085, 0.478))
+    feet = ((0.04, 0.475), (-0.03, 0.475)) if view == "side" else ((0.08, 0.484), (-0.08, 0.484))
     return body(view, hands, feet, nod=nod)
 
 
@@ -153,19 +153,19 @@ def _jack(phase: float, hips: float) -> Pose:
     angle = math.radians(20 + 140 * phase)
     x, y = 0.125 + math.sin(angle) * 0.31, 0.04 + math.cos(angle) * 0.31
     feet = ((0.07 + 0.15 * phase, hips - 0.02), (-0.07 - 0.15 * phase, hips - 0.02))
-    return body("front", ((x, y), (-x, y)), feet, bend=(-1.0, 1.0))
+    return body("front", ((x, y), (-x, y)), feet)
 
 
 def _press(phase: float, hips: float) -> Pose:
     x, y = 0.23 - 0.06 * phase, 0.02 - 0.3 * phase
-    feet = ((0.10, hips - 0.012), (-0.10, hips - 0.012))
-    return body("front", ((x, y), (-x, y)), feet, bend=(-1.0, 1.0))
+    feet = ((0.08, hips - 0.004), (-0.08, hips - 0.004))
+    return body("front", ((x, y), (-x, y)), feet)
 
 
 def _curl(phase: float, hips: float) -> Pose:
     x, y = 0.2 + 0.05 * math.sin(math.pi * phase), 0.35 - 0.3 * phase
-    feet = ((0.09, hips - 0.012), (-0.09, hips - 0.012))
-    return body("front", ((x, y), (-x, y)), feet, bend=(-1.0, 1.0))
+    feet = ((0.08, hips - 0.004), (-0.08, hips - 0.004))
+    return body("front", ((x, y), (-x, y)), feet)
 
 
 def _lunge(phase: float, hips: float) -> Pose:

@@ -169,15 +169,13 @@ def _draw_table(canvas: Canvas, a: PersonActor, on: bool) -> None:
         return
     where = {"sofa_side": 0.48, "sofa_front": 0.68, "stand_side": 0.44, "stand_front": 0.46}
     x, top = a.x + where[a.setting] * u * f, a.floor - 0.24 * u
-    if a.category == "reading" and not on:
+    if a.beside == "cup":
+        objects.cup(canvas, x - 0.05 * u, top, u, a.accent)
+    if a.beside == "book" or (a.category == "reading" and not on):
         objects.closed_book(canvas, x, top, u, a.accent)
         top -= 0.05 * u
-    if (a.category == "phone" and not on and a.idle != "calls") or a.beside == "phone":
+    if a.beside == "phone" or (a.category == "phone" and not on and a.idle != "calls"):
         objects.lying_phone(canvas, x, top, u, lit=a.kind % 2 == 0)
-    elif a.beside == "book" and a.category != "reading":
-        objects.closed_book(canvas, x, top, u, a.accent)
-    elif a.beside == "cup":
-        objects.cup(canvas, x - 0.05 * u, top, u, a.accent)
 
 
 def _quad(a: PersonActor) -> Quad:

@@ -75,7 +75,7 @@ class PersonActor:
 
     def resembles(self, seconds: float) -> set[str]:
         """What could be taken for a category, as long as it is not there."""
-        found = {"phone", "reading"} & {{"phone": "phone", "book": "reading"}.get(self.beside, "")}
+        found = {"phone": {"phone"}, "book": {"reading"}}.get(self.beside, set())
         return found | ({self.category} if self.start_s > 0 or self.end_s < seconds else set())
 
     @property
