@@ -43,8 +43,7 @@ class GGUFOutput:
         """Create the file; leaving removes it unless it has been given its name."""
         try:
             _remove_abandoned(self.path)
-            self._file = os.open(self.partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-            fcntl.flock(self._file, fcntl.LOCK_EX)
+            self._file = _create_locked(self.partial)
             os.truncate(self._file, self._layout.size)  # the padding, which nobody writes, is zero
             self._write_at(0, memoryview(self._layout.head))
         except BaseException:
@@ -143,10 +142,23 @@ def check_space(folder: Path, needed: int) -> None:
         )
 
 
+def _create_locked(partial: Path) -> int:
+    """Create and lock a file; another run may have taken it for abandoned in between."""
+    while True:
+        file = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file).st_nlink:
+            return file
+        os.close(file)
+
+
 def _remove_abandoned(path: Path) -> None:
     """Remove what a run that was killed has left of `path`; a run that lives holds a lock."""
     for partial in path.parent.glob(f".{glob.escape(path.name)}.*{_SUFFIX}"):
-        file = os.open(partial, os.O_RDWR)
+        try:
+            file = os.open(partial, os.O_RDWR)
+        except FileNotFoundError:
+            continue  # another run has just finished it
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -69,7 +69,7 @@ def quantize(
     mmproj_recipe = find_mmproj_recipe(mmproj_type, text_recipe)
     source = open_checkpoint(checkpoint)
     plans = _plan(source, out, text_recipe, mmproj_recipe, imatrix)
-    _warn(plans)
+    _warn(plans, imatrix)
     if dry_run:
         return _manifest(source, text_recipe, plans, [None, None], None, started)
 
@@ -135,8 +135,10 @@ def _plan(
     )  # fmt: skip
 
 
-def _warn(plans: tuple[_Plan, ...]) -> None:
-    """Say what of the mmproj may overflow."""
+def _warn(plans: tuple[_Plan, ...], imatrix: Path | None) -> None:
+    """Say what of the mmproj may overflow, and whether the imatrix is of no use."""
+    if imatrix and not any(plan.guide for plan in plans):
+        logger.warning("%s is not used: this recipe quantizes nothing", imatrix)
     half = [
         placed.tensor.name
         for placed in plans[1].layout.tensors
