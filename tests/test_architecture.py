@@ -48,9 +48,13 @@ def test_rooms_import_along_the_arrows(room: str) -> None:
             parts = name.split(".")
             if parts[0] == "quantize":
                 assert room == "cli", f"{path.name} imports {name}"
-            if parts[0] == "miloco_edge" and len(parts) > 1 and (
-                (ROOT / "miloco_edge" / parts[1]).is_dir()
-                or (ROOT / "miloco_edge" / f"{parts[1]}.py").is_file()
+            if (
+                parts[0] == "miloco_edge"
+                and len(parts) > 1
+                and (
+                    (ROOT / "miloco_edge" / parts[1]).is_dir()
+                    or (ROOT / "miloco_edge" / f"{parts[1]}.py").is_file()
+                )
             ):
                 assert parts[1] in ALLOWED[room] | LEAVES | {room}, f"{path.name} imports {name}"
 

@@ -11,6 +11,7 @@ from importlib.metadata import version
 
 import click
 
+from miloco_edge.cli.config import check_options, config_path, read_config
 from miloco_edge.cli.errors import FAILED, INTERRUPTED, report
 from miloco_edge.cli.output import Output
 
@@ -65,6 +66,10 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 @click.pass_context
 def cli(ctx: click.Context, verbose: int, quiet: bool) -> None:
     """Ask your cameras questions; the model that answers never leaves the house."""
+    ctx.default_map = read_config(config_path())
+    command = cli.get_command(ctx, ctx.invoked_subcommand or "")
+    if command is not None and command.name in ctx.default_map:
+        check_options(config_path(), command, ctx.default_map[command.name])
     verbosity = -1 if quiet else verbose
     ctx.obj = Output(verbosity=verbosity)
     level = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG)
