@@ -43,6 +43,33 @@ def test_a_dry_run_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dry_run_counts_the_types_of_both_files(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(checkpoint, "--out", tmp_path, "--recipe", "edge-x86", "--dry-run") == 0
+    out = capsys.readouterr().out
+    assert "mmproj-tiny-edge-x86.gguf" in out
+    assert "20 Q4_K, 3 Q6_K" in out and "24 Q5_K, 6 Q6_K" in out
+
+
+def test_a_recipe_may_be_a_file(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "porch.toml"
+    recipe.write_text('[text]\ndefault = "Q5_K"')
+    out = tmp_path / "out"
+    assert run(checkpoint, "--out", out, "--recipe", recipe, "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["recipe"] == "porch"
+    assert sorted(path.name for path in out.iterdir()) == [
+        "mmproj-tiny-bf16.gguf", "tiny-porch.gguf", "tiny-porch.manifest.json",
+    ]  # fmt: skip
+    recipe.write_text('[text]\ndefault = "Q5"')
+    assert run(checkpoint, "--out", out, "--recipe", recipe) == 4
+    assert "error: recipe 'porch': text: default: expected one of" in capsys.readouterr().err
+    assert run(checkpoint, "--out", out, "--recipe", tmp_path / "none.toml") == 3
+
+
 def test_failures_have_their_exit_codes(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
