@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from models.demo.scenes import stations, styles
 from models.demo.scenes.capture import Camera
 from models.demo.scenes.categories import ACTIVITIES, GESTURES, NEAR_MISSES, RESEMBLES
 from models.demo.scenes.gestures import HandActor
 from models.demo.scenes.people import CLOTHES, SKINS, Look
-from models.demo.scenes.rooms import WOODS, roll_room
+from models.demo.scenes.rooms import WOODS, Room, roll_room
 from models.demo.scenes.seeds import Dice, split_of
 from models.demo.scenes.stations import ABSENT, PersonActor
 from models.demo.scenes.timing import Timing, roll_span, roll_timing
@@ -18,6 +19,9 @@ from models.demo.scenes.truth import Actor, Plan
 _CLIPS = {"one": 5.0, "two": 3.0, "gesture": 5.0, "two_hands": 0.8, "unused": 0.7, "empty": 0.3}
 _STATES = {"whole": 5.0, "event": 3.0, "never": 3.5}
 """At it all the time, for a while, or not at all."""
+
+LEAST_CONTRAST = 28.0
+"""Between a hand and the room, in levels of grey."""
 
 
 def plan(seed: int) -> Plan:
@@ -54,6 +58,7 @@ def plan(seed: int) -> Plan:
     props = kind == "empty" or (kind == "gesture" and dice.chance(0.2))
     room = roll_room(dice, aspect, props=props, tv=kind != "two" and not screens)
     name = styles.HELD_OUT if split == "style" else dice.pick(styles.TRAINING)
+    actors = tuple(_seen(a, room) if isinstance(a, HandActor) else a for a in actors)
     return Plan(
         seed, split, timing.size, timing.source_fps, timing.count, timing.indices, timing.fps,
         styles.choose(dice, name), room, Camera.roll(dice), actors,
@@ -104,6 +109,20 @@ def _person(
         _beside(dice, category),
         period, offset, held,
     )  # fmt: skip
+
+
+def _seen(hand: HandActor, room: Room) -> HandActor:
+    """The hand, in another skin where its own is as bright as what lies behind it.
+
+    A style without outlines, seen by infrared, would show nothing.
+    """
+
+    def contrast(skin: styles.Color) -> float:
+        return min(abs(styles.luma(skin) - styles.luma(back)) for back in (room.wall, room.floor))
+
+    if contrast(hand.skin) >= LEAST_CONTRAST:
+        return hand
+    return replace(hand, skin=max(SKINS, key=contrast))
 
 
 def _beside(dice: Dice, category: str) -> str:

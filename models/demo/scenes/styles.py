@@ -31,7 +31,7 @@ class Style:
 
     def tone(self, color: Color) -> Color:
         """A colour as this style has it."""
-        grey = (color[0] * 3 + color[1] * 6 + color[2]) / 10
+        grey = luma(color)
         target = 255 if self.lift > 0 else 0
         return mix(
             tuple(_byte(grey + (c - grey) * self.saturation) for c in color),  # type: ignore[arg-type]
@@ -44,6 +44,11 @@ def mix(first: Color, second: Color, share: float) -> Color:
     """`first` with so much of `second` in it."""
     r, g, b = (_byte(a + (b - a) * share) for a, b in zip(first, second, strict=True))
     return r, g, b
+
+
+def luma(color: Color) -> float:
+    """How bright a colour is, 0 to 255."""
+    return (color[0] * 3 + color[1] * 6 + color[2]) / 10
 
 
 def shade(color: Color, factor: float) -> Color:
