@@ -24,6 +24,10 @@ Types = Sequence[tuple[Tensor, Type]]
 _LOOKED_UP = ("token_embd.weight", "output.weight")
 """llama-imatrix leaves them out, and llama-quantize makes any type of them without."""
 
+_LARGEST = 1e20
+"""Mean square beyond any activation's. ggml squares in float32: above, some encoders give zeros and
+IQ3_XXS aborts the process."""
+
 _OF_THIS_MODEL = "use an imatrix that was collected on this model"
 
 
@@ -40,7 +44,7 @@ def read_guide(path: Path, tensors: Iterable[Tensor]) -> Guide:
     """Read an imatrix and check that it is of the checkpoint that `tensors` make up.
 
     Raises NotFoundError, or ImatrixError where it is damaged, knows weights that the checkpoint
-    does not have, or knows one with another number of columns.
+    does not have, knows one with another number of columns, or with inputs that cannot be.
     """
     read = read_imatrix(path)
     known = {tensor.name: tensor for tensor in tensors}
@@ -56,6 +60,12 @@ def read_guide(path: Path, tensors: Iterable[Tensor]) -> Guide:
         name: _fitted(path, known[name], entry) if name in known else entry
         for name, entry in read.entries.items()
     }
+    dead = [name for name, entry in entries.items() if _has_dead_block(entry)]
+    if dead:
+        logger.warning(
+            "%s: inputs of %d weights were zero throughout, 32 in a row, the first of %s: "
+            "what they multiply becomes zero", path, len(dead), dead[0],
+        )  # fmt: skip
     return Guide(
         path, hashlib.sha256(path.read_bytes()).hexdigest(), replace(read, entries=entries)
     )
@@ -73,7 +83,21 @@ def _fitted(path: Path, tensor: Tensor, entry: Entry) -> Entry:
             path, f"expected {columns} importances of {tensor.name}, got {len(sums)}",
             hint=_OF_THIS_MODEL,
         )  # fmt: skip
+    peak = float(sums.max()) / max(entry.count, 1)
+    if entry.count and not 0 < peak <= _LARGEST:
+        raise ImatrixError(
+            path,
+            f"expected inputs of {tensor.name} with a mean square above 0 and up to {_LARGEST:g}, "
+            f"got {peak:g}",
+            hint="collect it again; activations of a sound model are not like that",
+        )
     return Entry(sums[:columns], entry.count)
+
+
+def _has_dead_block(entry: Entry) -> bool:
+    """Whether ggml would see a whole block of no importance, and encode it as zeros."""
+    blocks = entry.sums[: len(entry.sums) // 32 * 32].reshape(-1, 32)
+    return entry.count > 0 and not blocks.any(axis=1).all()
 
 
 def importances(guide: Guide, types: Types) -> Mapping[str, Floats]:

@@ -66,6 +66,15 @@ def test_an_overflow_of_f16_is_found() -> None:
     assert not codec.is_sound(codec.encode(values, Type.F16, 2, np.empty(4, np.uint8)), Type.F16)
 
 
+@pytest.mark.parametrize("type", Type)
+def test_no_type_aborts_without_importances(type: Type) -> None:
+    """ggml asserts on some that are not among ours."""
+    values = np.random.default_rng(0).standard_normal(512, dtype=np.float32)
+    codec.prepare(type)
+    out = codec.encode(values, type, 512, np.empty(2048, np.uint8))
+    assert codec.is_sound(out, type)
+
+
 def test_what_ggml_would_abort_on_is_refused_before() -> None:
     values = np.zeros(64, np.float32)
     with pytest.raises(ValueError, match="multiple of 32"):

@@ -167,6 +167,28 @@ def test_one_with_numbers_that_are_none_is_refused(
         quantize(checkpoint, tmp_path / "out", imatrix=write(tmp_path, known))
 
 
+@pytest.mark.parametrize("peak", [0.0, 1e30])
+def test_one_whose_inputs_cannot_be_is_refused(
+    checkpoint: Path, known: dict[str, Entry], tmp_path: Path, peak: float
+) -> None:
+    """Encoders would answer with zeros, or abort."""
+    known["blk.0.attn_q.weight"] = Entry(np.full(256, peak, np.float32), 10)
+    with pytest.raises(ImatrixError, match=r"inputs of blk.0.attn_q.weight with a mean square"):
+        quantize(checkpoint, tmp_path / "out", imatrix=write(tmp_path, known))
+
+
+def test_a_block_of_inputs_that_were_never_seen_is_warned_of(
+    checkpoint: Path, known: dict[str, Entry], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    known["blk.0.attn_q.weight"].sums[64:96] = 0
+    known["blk.1.attn_q.weight"].sums[60:90] = 0
+    known["blk.2.attn_q.weight"] = Entry(np.zeros(256, np.float32), 0)
+    quantize(checkpoint, tmp_path, imatrix=write(tmp_path, known), dry_run=True)
+    assert (
+        "of 1 weights were zero throughout, 32 in a row, the first of blk.0.attn_q" in caplog.text
+    )
+
+
 def test_the_command_says_so_with_its_exit_codes(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
