@@ -62,14 +62,15 @@ def lay_out(fields: Fields, tensors: Sequence[tuple[Tensor, Type]]) -> Layout:
         sizes = tensor.shape[::-1]  # innermost first
         parts += _string(tensor.name), struct.pack(f"<I{len(sizes)}Q", len(sizes), *sizes)
         parts.append(struct.pack("<IQ", type, end))
-        end = _padded(end + nbytes)
+        end = padded(end + nbytes)
     head = b"".join(parts)
-    head += bytes(_padded(len(head)) - len(head))
+    head += bytes(padded(len(head)) - len(head))
     placed = (Placed(tensor, type, len(head) + at, size) for tensor, type, at, size in relative)
     return Layout(head, tuple(placed), len(head) + end)
 
 
-def _padded(size: int) -> int:
+def padded(size: int) -> int:
+    """Bytes that `size` bytes take with the padding after them."""
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 

@@ -6,6 +6,7 @@
         ├── CheckpointError      corrupt, incomplete, or of another architecture
         ├── ImatrixError         damaged, or of another model (drawn by quantize.imatrix)
         └── RecipeError          a recipe that names no type, or a type that cannot hold a tensor
+            └── BudgetError      no choice of types is small enough
 
 The package imports nothing of miloco_edge, so it has its own tree; the command line maps both.
 """
@@ -49,3 +50,18 @@ class RecipeError(RefusedError):
     def __init__(self, recipe: str, message: str, *, hint: str | None = None) -> None:
         super().__init__(f"recipe {recipe!r}: {message}", hint=hint)
         self.recipe = recipe
+
+
+class BudgetError(RecipeError):
+    """No choice of types is small enough."""
+
+    def __init__(self, recipe: str, budget: int, smallest: int) -> None:
+        super().__init__(
+            recipe,
+            f"expected a budget of at least {smallest} bytes ({smallest / 2**30:.3f} GiB), which "
+            f"is the smallest possible pair, got {budget} ({budget / 2**30:.3f} GiB)",
+            hint="give a larger --budget, or allow smaller types: another --device, or an "
+            "--imatrix, without which some are not made",
+        )
+        self.budget = budget
+        self.smallest = smallest

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from quantize.checkpoint import Checkpoint, read_json_if_any
+from quantize.fit_report import FitReport
 from quantize.metadata import GENERATION_CONFIG, PREPROCESSOR_CONFIG, preprocessor_config
 
 TOKENIZER_FILES = (
@@ -85,6 +86,8 @@ class Manifest:
     outputs: tuple[OutputFile, ...]
     tensors: tuple[TensorReport, ...]
     imatrix: ImatrixReport | None
+    fit: FitReport | None
+    """None where a recipe chose the types."""
     preprocessor: dict[str, float | int | None]
     """What a GGUF does not carry: pixel limits, fps, tokens per second, patch sizes."""
     sampling: dict[str, float | int | bool | None]

@@ -7,38 +7,25 @@ import logging
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 from quantize import manifest
+from quantize.budget import parse_size
 from quantize.checkpoint import Checkpoint, open_checkpoint
-from quantize.codec import SOURCES, Floats, Type, block_size
-from quantize.container import Layout, Placed, lay_out
-from quantize.dimensions import text_dimensions, vision_dimensions
-from quantize.errors import CheckpointError
-from quantize.guide import Guide, check_guided, importances, read_guide
+from quantize.codec import Type
+from quantize.container import Placed
+from quantize.devices import ANY, Device
+from quantize.fit import Target, fit
+from quantize.fit_report import FitReport
 from quantize.manifest import ImatrixReport, Manifest, OutputFile, Source, TensorReport
-from quantize.metadata import Fields, mmproj_fields, text_fields
-from quantize.names import Tensor, mmproj_tensors, text_tensors
 from quantize.outputs import GGUFOutput, check_space, publish, write_text
-from quantize.recipes import (
-    Contents,
-    Recipe,
-    choose_types,
-    file_type,
-    find_mmproj_recipe,
-    find_recipe,
-)
+from quantize.plan import Plan, survey
+from quantize.recipes import find_mmproj_recipe, find_recipe
 from quantize.safetensors import Stored
 from quantize.stream import Destination, Error, Passed, Progress, stream
-from quantize.vocabulary import read_vocabulary
 
 logger = logging.getLogger("miloco_edge.quantize")
-
-_MakeFields = Callable[[int, Guide | None], Fields]
-"""From general.file_type and the imatrix to a file's keys."""
 
 
 def quantize(
@@ -48,6 +35,9 @@ def quantize(
     recipe: str = "q4_0",
     mmproj_type: str | None = None,
     imatrix: Path | None = None,
+    budget: str | None = None,
+    device: Device = ANY,
+    sensitivity: Path | None = None,
     threads: int | None = None,
     dry_run: bool = False,
     progress: Progress | None = None,
@@ -59,19 +49,35 @@ def quantize(
     are those of llama.cpp's converter and llama-quantize for the same types and `imatrix`, which
     guides both files where it names their weights. `recipe` and `mmproj_type` are names
     (quantize.recipes.NAMES) or .toml files; without `mmproj_type`, a mixture of llama-quantize's
-    has a BF16 mmproj, any other recipe its own. With `dry_run` nothing is read but headers and
-    nothing is written; sizes and types are exact.
+    has a BF16 mmproj, any other recipe its own.
+
+    With `budget` ("4.5GiB", both files together) no recipe is used: types that are fast on
+    `device` are chosen so that the pair fits and the expected loss is least, times the factors in
+    the file `sensitivity` (quantize.fit); an `mmproj_type` then stands as it is.
+
+    With `dry_run` nothing is written, and nothing is read but headers and, for a budget, a few
+    rows; sizes and types are exact. `progress` is called while a budget is fitted, and then again
+    from the start.
 
     Raises what quantize.errors draws, and OSError where reading or writing fails.
     """
     started = time.perf_counter()
-    text_recipe = find_recipe(recipe)
-    mmproj_recipe = find_mmproj_recipe(mmproj_type, text_recipe)
-    source = open_checkpoint(checkpoint)
-    plans = _plan(source, out, text_recipe, mmproj_recipe, imatrix)
+    threads = threads or _cores()
+    if budget is None:
+        text_recipe = find_recipe(recipe)
+        mmproj_recipe = find_mmproj_recipe(mmproj_type, text_recipe)
+        source = open_checkpoint(checkpoint)
+        plans = survey(source, imatrix).plan(out, text_recipe, mmproj_recipe)
+        name, fitted = text_recipe.name, None
+    else:
+        given = find_mmproj_recipe(mmproj_type, find_recipe(mmproj_type)) if mmproj_type else None
+        target = Target(parse_size(budget), device, sensitivity, given)
+        source = open_checkpoint(checkpoint)
+        plans, fitted = fit(survey(source, imatrix), out, target, threads, progress)
+        name = target.name
     _warn(plans, imatrix)
     if dry_run:
-        return _manifest(source, text_recipe, plans, [None, None], None, started)
+        return _manifest(source, name, plans, fitted, [None, None], None, started)
 
     out.mkdir(parents=True, exist_ok=True)
     check_space(out, sum(plan.layout.size for plan in plans))
@@ -79,63 +85,18 @@ def quantize(
         outputs = [stack.enter_context(GGUFOutput(plan.path, plan.layout)) for plan in plans]
         destinations = _destinations(source, plans, outputs)
         passed = stream(
-            _in_output_order(source, plans), destinations,
-            threads=threads or _cores(), progress=progress,
-        )  # fmt: skip
+            _in_output_order(source, plans), destinations, threads=threads, progress=progress
+        )
         digests = [output.finish() for output in outputs]
-        made = _manifest(source, text_recipe, plans, digests, passed, started)
-        path = out / f"{source.name}-{text_recipe.name}.manifest.json"
+        made = _manifest(source, name, plans, fitted, digests, passed, started)
+        path = out / f"{source.name}-{name}.manifest.json"
         partial = write_text(path, made.to_text())
         stack.callback(partial.unlink, missing_ok=True)
         publish(out, [*((output.partial, output.path) for output in outputs), (partial, path)])
     return made
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """One output file, before a weight is read."""
-
-    path: Path
-    layout: Layout
-    guide: Guide | None
-    """None where nothing is quantized, or no imatrix is given."""
-    importances: Mapping[str, Floats]
-
-
-def _plan(
-    source: Checkpoint, out: Path, recipe: Recipe, mmproj: Recipe, imatrix: Path | None
-) -> tuple[_Plan, _Plan]:
-    text_sizes = text_dimensions(source)
-    vision_sizes = vision_dimensions(source, text_sizes, mmproj.pad_ffn)
-    text = text_tensors(text_sizes, tied=_is_tied(source))
-    vision = mmproj_tensors(vision_sizes)
-    _check_tensors(source, [*text, *vision])
-    vocabulary = read_vocabulary(source, text_sizes.vocabulary)
-    guide = read_guide(imatrix, [*text, *vision]) if imatrix else None
-    queries_per_key = text_sizes.heads // text_sizes.kv_heads
-
-    def plan(name: str, recipe: Recipe, contents: Contents, fields: _MakeFields) -> _Plan:
-        types = choose_types(recipe, contents)
-        check_guided(recipe.name, contents.file, types, guide)
-        used = guide if any(block_size(type) > 1 for _, type in types) else None
-        layout = lay_out(fields(file_type(recipe, types), used), types)
-        return _Plan(out / name, layout, used, importances(used, types) if used else {})
-
-    return (
-        plan(
-            f"{source.name}-{recipe.name}.gguf", recipe,
-            Contents("text", tuple(text), text_sizes.layers, queries_per_key, guide is not None),
-            lambda type, guide: text_fields(source, text_sizes, text, vocabulary, type, guide),
-        ),
-        plan(
-            f"mmproj-{source.name}-{mmproj.name}.gguf", mmproj,
-            Contents("mmproj", tuple(vision), has_imatrix=guide is not None),
-            lambda type, guide: mmproj_fields(source, vision_sizes, vision, type, guide),
-        ),
-    )  # fmt: skip
-
-
-def _warn(plans: tuple[_Plan, ...], imatrix: Path | None) -> None:
+def _warn(plans: tuple[Plan, ...], imatrix: Path | None) -> None:
     """Say what of the mmproj may overflow, and whether the imatrix is of no use."""
     if imatrix and not any(plan.guide for plan in plans):
         logger.warning("%s is not used: this recipe quantizes nothing", imatrix)
@@ -152,42 +113,8 @@ def _warn(plans: tuple[_Plan, ...], imatrix: Path | None) -> None:
         )  # fmt: skip
 
 
-def _is_tied(source: Checkpoint) -> bool:
-    """Whether the embedding doubles as the output; a separate output, if stored, is used."""
-    return source.text_config.get("tie_word_embeddings") is True and (
-        "lm_head.weight" not in source.tensors
-    )
-
-
-def _check_tensors(source: Checkpoint, tensors: list[Tensor]) -> None:
-    """Raise CheckpointError unless the checkpoint holds exactly what the outputs are made of."""
-    expected = {tensor.source: tensor.source_shape for tensor in tensors}
-    for name, shape in expected.items():
-        stored = source.tensors.get(name)
-        if stored is None:
-            raise CheckpointError(
-                source.path,
-                f"expected a tensor {name}, got none",
-                hint="a shard may be missing; download the checkpoint again",
-            )
-        if stored.shape != shape:
-            raise CheckpointError(
-                stored.path, f"expected {name} of shape {shape}, got {stored.shape}"
-            )
-        if stored.dtype not in SOURCES:
-            raise CheckpointError(
-                stored.path,
-                f"expected {name} as BF16, F16 or F32, got {stored.dtype}",
-                hint="use the checkpoint that has not been quantized",
-            )
-    if unknown := source.tensors.keys() - expected.keys():
-        raise CheckpointError(
-            source.path, f"expected tensors of Qwen2.5-VL alone, got {min(unknown)} as well"
-        )
-
-
 def _destinations(
-    source: Checkpoint, plans: tuple[_Plan, ...], outputs: list[GGUFOutput]
+    source: Checkpoint, plans: tuple[Plan, ...], outputs: list[GGUFOutput]
 ) -> dict[Stored, list[Destination]]:
     destinations: dict[Stored, list[Destination]] = defaultdict(list)
     for plan, output in zip(plans, outputs, strict=True):
@@ -198,7 +125,7 @@ def _destinations(
     return destinations
 
 
-def _in_output_order(source: Checkpoint, plans: tuple[_Plan, ...]) -> dict[Path, list[Stored]]:
+def _in_output_order(source: Checkpoint, plans: tuple[Plan, ...]) -> dict[Path, list[Stored]]:
     """Put the shard that holds an output's first tensor first, so that hashing can begin."""
     first: dict[Path, int] = {}
     placed = (placed for plan in plans for placed in plan.layout.tensors)
@@ -217,8 +144,9 @@ def _cores() -> int:
 
 def _manifest(
     source: Checkpoint,
-    recipe: Recipe,
-    plans: tuple[_Plan, ...],
+    recipe: str,
+    plans: tuple[Plan, ...],
+    fitted: FitReport | None,
     digests: list[str] | list[None],
     passed: Passed | None,
     started: float,
@@ -230,10 +158,11 @@ def _manifest(
             revision=source.revision,
             files=manifest.by_name(hashes | (passed.sha256 if passed else {})),
         ),
-        recipe=recipe.name,
+        recipe=recipe,
         outputs=tuple(_output(plan, digest) for plan, digest in zip(plans, digests, strict=True)),
         tensors=tuple(_tensor(placed, passed) for plan in plans for placed in plan.layout.tensors),
         imatrix=_imatrix(plans),
+        fit=fitted,
         preprocessor=manifest.preprocessor(source),
         sampling=manifest.sampling(source),
         versions=manifest.versions(),
@@ -242,7 +171,7 @@ def _manifest(
     )
 
 
-def _imatrix(plans: tuple[_Plan, ...]) -> ImatrixReport | None:
+def _imatrix(plans: tuple[Plan, ...]) -> ImatrixReport | None:
     guide = next((plan.guide for plan in plans if plan.guide), None)
     if guide is None:
         return None
@@ -255,7 +184,7 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _output(plan: _Plan, digest: str | None) -> OutputFile:
+def _output(plan: Plan, digest: str | None) -> OutputFile:
     weights = sum(placed.tensor.count for placed in plan.layout.tensors)
     return OutputFile(
         file=plan.path.name,

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+import platform
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from click.core import ParameterSource
 
 from miloco_edge.cli.options import json_option
 from miloco_edge.cli.output import Output
+from miloco_edge.cli.progress import progress_bar
 from miloco_edge.errors import MilocoEdgeError
 from miloco_edge.registry import cache, hub
 from miloco_edge.registry.reference import parse
 from miloco_edge.registry.resolve import resolve_checkpoint
 from quantize import Manifest, quantize
+from quantize.budget import parse_size
+from quantize.devices import ANY, CANDIDATES, DEVICES, Device, Speed, measured
+from quantize.errors import RecipeError
+from quantize.fit_report import FitReport
 from quantize.recipes import NAMES
-from quantize.stream import Progress as OnProgress
+
+
+def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is not None:
+        try:
+            parse_size(value)
+        except RecipeError as error:
+            raise click.BadParameter(str(error), ctx, param) from error
+    return value
 
 
 @click.command("quantize")
@@ -55,6 +60,28 @@ from quantize.stream import Progress as OnProgress
     type=click.Path(dir_okay=False, path_type=Path),
     help="How much each input of each weight matters (`miloco-edge calibrate`).",
 )
+@click.option(
+    "--budget",
+    metavar="SIZE",
+    callback=_size,
+    help="Choose the types, instead of a recipe, so that both files together take no more: "
+    "4.5GiB, 4500MB.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", *DEVICES]),
+    help="What a budget's types must be fast on; auto, the default, measures this machine.",
+)
+@click.option(
+    "--sensitivity",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A JSON file of how much more than others some weights matter to a budget.",
+)
+@click.option(
+    "--plot",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Draw what a budget gave up where into this PNG.",
+)
 @click.option("--threads", type=click.IntRange(min=1), help="As many as there are cores if absent.")
 @click.option(
     "--dry-run", is_flag=True, help="Say what would be written and how large it would be."
@@ -67,16 +94,26 @@ def quantize_command(
     recipe: str,
     mmproj_type: str | None,
     imatrix: Path | None,
+    budget: str | None,
+    device: str | None,
+    sensitivity: Path | None,
+    plot: Path | None,
     threads: int | None,
     dry_run: bool,
 ) -> None:
     """Make a GGUF pair of CHECKPOINT, a folder in Hugging Face layout or org/repo."""
+    _check_options(budget, device, sensitivity, plot)
     folder = _folder(checkpoint)
-    with _progress(output) as on_progress:
+    with progress_bar(output, "quantize", in_bytes=True) as on_progress:
         manifest = quantize(
-            folder, out, recipe=recipe, mmproj_type=mmproj_type, imatrix=imatrix, threads=threads,
-            dry_run=dry_run, progress=on_progress,
+            folder, out, recipe=recipe, mmproj_type=mmproj_type, imatrix=imatrix, budget=budget,
+            device=_device(device or "auto") if budget else ANY, sensitivity=sensitivity,
+            threads=threads, dry_run=dry_run, progress=on_progress,
         )  # fmt: skip
+    if manifest.fit and plot:
+        from quantize.plot import draw  # not on top: nothing else here needs Pillow
+
+        draw(manifest.fit, manifest.tensors).save(plot, "PNG")
     if output.as_json:
         output.data(manifest.to_json())
         return
@@ -87,6 +124,8 @@ def quantize_command(
             for file, types in zip(manifest.outputs, _types(manifest), strict=True)
         ),
     )
+    if manifest.fit:
+        _show_fit(output, manifest.fit)
     if dry_run:
         output.note("nothing was written (--dry-run)")
     else:
@@ -103,6 +142,73 @@ def _types(manifest: Manifest) -> tuple[str, str]:
     return text, mmproj
 
 
+def _check_options(
+    budget: str | None, device: str | None, sensitivity: Path | None, plot: Path | None
+) -> None:
+    """Raise UsageError for options that do not go together."""
+    recipe_from = click.get_current_context().get_parameter_source("recipe")
+    if budget and recipe_from is not ParameterSource.DEFAULT:
+        raise click.UsageError("--budget chooses the types itself: leave out --recipe")
+    for name, value in (("device", device), ("sensitivity", sensitivity), ("plot", plot)):
+        if value is not None and not budget:
+            raise click.UsageError(f"--{name} needs a --budget")
+
+
+def _device(name: str) -> Device:
+    """The device of that name; "auto" is this machine, by its GPU or its CPU's measured kernels.
+
+    Weights of the language model are repacked where loading them does so (llama.model), those of
+    the mmproj never.
+    """
+    if name != "auto":
+        return DEVICES[name]
+    # Not on top: the library takes half a second to load.
+    from miloco_edge.llama import kernels
+    from miloco_edge.llama.model import plan_weights
+    from miloco_edge.llama.offload import gpu_backend
+
+    if (gpu := gpu_backend()) in DEVICES:
+        return DEVICES[gpu]
+    types = [type.name for type in CANDIDATES]
+
+    def speeds(*, repack: bool) -> Mapping[str, Speed]:
+        found = kernels.kernel_speeds(types, repack=repack)
+        return {type: Speed(speed.prefill, speed.decode) for type, speed in found.items()}
+
+    mapped = speeds(repack=False)
+    is_repacked = plan_weights("Q4_K_M", platform.machine(), 0).repack
+    text = speeds(repack=True) if is_repacked else mapped
+    return measured("auto", {"text": text, "mmproj": mapped})
+
+
+def _show_fit(output: Output, fit: FitReport) -> None:
+    """What was chosen, what it gave up where, and what was refused."""
+    output.text("")
+    output.table(
+        ("weights", "types", "MiB", "expected loss", "one type larger", "loss then"),
+        (
+            (
+                group.weights.removesuffix(".weight"),
+                ", ".join(f"{n} {type}" for type, n in group.types.items()),
+                f"{group.bytes / 2**20:.1f}",
+                f"{group.loss:.3e}",
+                f"+{group.next_bytes / 2**20:.1f} MiB",
+                f"{group.next_loss:.3e}",
+            )
+            for group in fit.groups
+        ),
+    )
+    output.text(
+        f"\n{fit.spent} of {fit.budget} bytes; expected loss {fit.loss:.4g}, "
+        + ("the least possible" if fit.gap == 0 else f"at most {fit.gap:.2g} above the least")
+    )
+    for file in ("text", "mmproj"):
+        refused = [each for each in fit.refused if each.file == file]
+        if refused:
+            names = "; ".join(f"{each.type} ({each.reason})" for each in refused)
+            output.note(f"refused for {file} on {fit.device}: {names}")
+
+
 def _folder(checkpoint: str) -> Path:
     """The checkpoint's folder; a repository is fetched first where it has not been pulled."""
     reference = parse(checkpoint)
@@ -116,18 +222,3 @@ def _folder(checkpoint: str) -> Path:
             )
         hub.fetch(reference, remote, hub.choose(reference, remote), licence)
     return resolve_checkpoint(checkpoint, offline=hub.is_offline())
-
-
-@contextmanager
-def _progress(output: Output) -> Iterator[OnProgress | None]:
-    """A bar with rate and time left, on a terminal."""
-    if not output.progress_wanted():
-        yield None
-        return
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(binary_units=True),
-        TransferSpeedColumn(), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("quantize", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -10,6 +10,7 @@ from llama_cpp import _ggml
 # Left free for compute buffers, the ViT's activations and the display.
 _MARGIN_BYTES = 1 << 30
 _GPU, _INTEGRATED_GPU = 1, 2  # ggml_backend_dev_type (ggml-backend.h)
+_SAME_KERNELS = {"mtl": "metal", "rocm": "cuda", "musa": "cuda"}
 
 
 def gpu_layers_that_fit(
@@ -27,15 +28,36 @@ def gpu_layers_that_fit(
 
 def free_gpu_bytes() -> int:
     """Free memory of the first GPU, 0 where there is none or this build has no GPU backend."""
-    if not llama_cpp.llama_supports_gpu_offload():
+    device = _first_gpu()
+    if device is None:
         return 0
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    _ggml.libggml.ggml_backend_dev_memory(device, ctypes.byref(free), ctypes.byref(total))
+    return free.value
+
+
+def gpu_backend() -> str | None:
+    """What runs the first GPU, in small letters ("cuda", "metal", "vulkan"); None without one."""
+    device = _first_gpu()
+    if device is None:
+        return None
+    ggml = _ggml.libggml
+    ggml.ggml_backend_dev_backend_reg.restype = ctypes.c_void_p
+    ggml.ggml_backend_reg_name.restype = ctypes.c_char_p
+    registry = ctypes.c_void_p(ggml.ggml_backend_dev_backend_reg(device))
+    name: bytes = ggml.ggml_backend_reg_name(registry)
+    backend = name.decode().lower()
+    return _SAME_KERNELS.get(backend, backend)
+
+
+def _first_gpu() -> ctypes.c_void_p | None:
+    if not llama_cpp.llama_supports_gpu_offload():
+        return None
     ggml = _ggml.libggml
     ggml.ggml_backend_dev_get.restype = ctypes.c_void_p
     ggml.ggml_backend_dev_count.restype = ctypes.c_size_t
     for i in range(ggml.ggml_backend_dev_count()):
         device = ctypes.c_void_p(ggml.ggml_backend_dev_get(ctypes.c_size_t(i)))
         if ggml.ggml_backend_dev_type(device) in (_GPU, _INTEGRATED_GPU):
-            free, total = ctypes.c_size_t(), ctypes.c_size_t()
-            ggml.ggml_backend_dev_memory(device, ctypes.byref(free), ctypes.byref(total))
-            return free.value
-    return 0
+            return device
+    return None

@@ -229,7 +229,7 @@ def test_the_manifest_says_what_was_made_of_what(checkpoint: Path, tmp_path: Pat
     document = json.loads((tmp_path / "tiny-q4_0.manifest.json").read_text())
     assert document == json.loads(json.dumps(made.to_json()))
     assert list(document) == [
-        "source", "recipe", "outputs", "tensors", "imatrix", "preprocessor", "sampling",
+        "source", "recipe", "outputs", "tensors", "imatrix", "fit", "preprocessor", "sampling",
         "versions", "seconds", "peak_rss_bytes",
     ]  # fmt: skip
     for output in document["outputs"]:

@@ -1,0 +1,128 @@
+"""What quantizing each weight to each type is expected to cost, from a few of its rows.
+
+The loss of a weight is the share of noise in its layer's output: with E[x_j^2] the importance of
+input column j, the expected squared error of W x is sum (W - Q)_ij^2 E[x_j^2], and what it is
+relative to is the same sum over W_ij^2. Being a ratio it has no unit, so losses of both files,
+small layers and large ones, are on one scale: each layer of a residual network adds its output's
+relative noise to what the next ones see, and noise that is independent adds up in power. KL
+divergence grows with the power of small noise, so the sum of losses is proportional to it as far as
+layers matter alike; where they do not, measured factors say so (quantize.sensitivity).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+
+from quantize import codec
+from quantize.checkpoint import Checkpoint
+from quantize.codec import IGNORE_IMPORTANCE, SOURCES, Floats, Type
+from quantize.errors import CheckpointError
+from quantize.names import Tensor
+from quantize.safetensors import Stored
+from quantize.stream import Progress
+
+SAMPLED = 1 << 16
+"""Weights of a tensor that are tried, in whole rows: its relative error is then known to a few
+percent, and all types of a 7B model's weights take a minute of one core."""
+LEAST_ROWS = 4
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A weight and the types that it might become."""
+
+    tensor: Tensor
+    types: Sequence[Type]
+    importance: Floats | None
+    """(columns,) float32: E[x_j^2]; None: all inputs alike."""
+
+
+def expected_losses(
+    source: Checkpoint, trials: Sequence[Trial], *, threads: int, progress: Progress | None
+) -> list[Mapping[Type, float]]:
+    """Return, for each trial, the loss of each of its types that can hold the weights.
+
+    Raises CheckpointError for weights that are NaN, infinite or too large for all of them, OSError
+    where reading fails.
+    """
+    for type in {type for trial in trials for type in trial.types}:
+        codec.prepare(type)
+    files = {path: os.open(path, os.O_RDONLY) for path in source.shards}
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            tried = [pool.submit(_try, source, files, trial) for trial in trials]
+            try:
+                for done, future in enumerate(as_completed(tried), 1):
+                    future.result()
+                    if progress:
+                        progress(done, len(tried))
+            finally:
+                pool.shutdown(cancel_futures=True)
+        losses = [future.result() for future in tried]
+    finally:
+        for file in files.values():
+            os.close(file)
+    for trial, found in zip(trials, losses, strict=True):
+        if not found:
+            stored = source.tensors[trial.tensor.source]
+            raise CheckpointError(
+                stored.path, f"expected {stored.name} within the range of one type at least"
+            )
+    return losses
+
+
+def _try(source: Checkpoint, files: Mapping[Path, int], trial: Trial) -> Mapping[Type, float]:
+    values = _sample(source.tensors[trial.tensor.source], files, trial.tensor)
+    columns = trial.tensor.columns
+    encoded = np.empty(values.nbytes, np.uint8)
+    again = np.empty(values.size, np.float32)
+    energy = _energy(values, trial.importance)
+    importance = trial.importance if energy else None
+    energy = energy or _energy(values, None)
+    losses = {}
+    for type in trial.types:
+        used = None if type in IGNORE_IMPORTANCE else importance
+        codec.encode(values.reshape(-1), type, columns, encoded, used)
+        raw = encoded[: codec.row_bytes(type, values.size)]
+        if not codec.is_sound(raw, type):
+            continue  # a scale out of range
+        difference = codec.decode(raw, type, again).reshape(values.shape) - values
+        losses[type] = _energy(difference, importance) / energy if energy else 0.0
+    return losses
+
+
+def _sample(stored: Stored, files: Mapping[Path, int], tensor: Tensor) -> Floats:
+    """Some rows (n, columns) float32, one at random from each of n equal parts of the tensor."""
+    rows, columns = tensor.unpadded
+    n = min(rows, max(LEAST_ROWS, SAMPLED // columns))
+    random = np.random.default_rng(crc32(tensor.name.encode()))
+    starts = (np.arange(n) + random.random(n)) * rows / n
+    dtype = SOURCES[stored.dtype]
+    size = codec.row_bytes(dtype, columns)
+    raw = np.empty((n, size), np.uint8)
+    for row, start in zip(raw, np.minimum(starts.astype(np.int64), rows - 1), strict=True):
+        offset = stored.offset + (tensor.first_row + int(start)) * size
+        if os.preadv(files[stored.path], [row.data], offset) != size:
+            raise CheckpointError(stored.path, f"expected {size} bytes at {offset}: it changed")
+    flat = raw.reshape(-1)
+    if not codec.all_finite(flat, dtype, np.empty_like(flat)):
+        raise CheckpointError(
+            stored.path,
+            f"expected finite weights, got NaN or infinity in {stored.name}",
+            hint="download the checkpoint again; if it is as published, it cannot be used",
+        )
+    values = codec.decode(flat, dtype, np.empty(n * columns, np.float32)).reshape(n, columns)
+    return np.pad(values, ((0, 0), (0, tensor.columns - columns)))
+
+
+def _energy(values: Floats, importance: Floats | None) -> float:
+    """Sum of squares (n, columns), each column weighed by its importance."""
+    squares = np.einsum("ij,ij->j", values, values, dtype=np.float64)
+    return float(squares.sum() if importance is None else squares @ importance)
