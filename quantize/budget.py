@@ -65,7 +65,7 @@ class Solution:
 
 def parse_size(text: str) -> Size:
     """Read "4.5GiB", "4500MB" or a number of bytes; RecipeError where it is none of them."""
-    found = re.fullmatch(r"\s*(\d{1,18}(?:\.\d{1,9})?)\s*([KMG]?I?B)?\s*", text, re.IGNORECASE)
+    found = re.fullmatch(r"\s*([0-9]{1,18}(?:\.[0-9]{1,9})?)\s*([KMG]?I?B)?\s*", text, re.I | re.A)
     unit = (found[2] or "").upper() if found else "IB"
     if found is None or unit not in _UNITS or ("." in found[1] and _UNITS[unit] == 1):
         raise RecipeError("fit", f"expected a size like 4.5GiB, 4500MB or 4831838208, got {text!r}")

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 
+import gguf
 import numpy as np
 from llama_cpp import _ggml as llama_cpp_ggml
 from numpy.typing import NDArray
@@ -205,13 +206,12 @@ def _extra_buffer_types(device: int) -> list[int]:
     return found
 
 
-@cache
 def _number(type: str) -> int:
     """ggml's number of a type."""
-    for number in range(64):
-        if _ggml().ggml_type_name(number).decode().lower() == type.lower():
-            return number
-    raise EngineError(f"expected a type that ggml knows, got {type}")
+    try:
+        return int(gguf.GGMLQuantizationType[type])
+    except KeyError as error:
+        raise EngineError(f"expected a type that ggml knows, got {type}") from error
 
 
 class _InitParams(ctypes.Structure):
@@ -231,7 +231,6 @@ def _ggml() -> ctypes.CDLL:
     pointer, size, number, text = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_char_p
     count = ctypes.c_int64
     for name, result, *arguments in (
-        ("ggml_type_name", text, number),
         ("ggml_blck_size", count, number),
         ("ggml_row_size", size, number, count),
         ("ggml_quantize_chunk", size, number, pointer, pointer, count, count, count, pointer),
