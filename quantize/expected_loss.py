@@ -57,15 +57,19 @@ def expected_losses(
     files = {path: os.open(path, os.O_RDONLY) for path in source.shards}
     try:
         with ThreadPoolExecutor(threads) as pool:
-            tried = [pool.submit(_try, source, files, trial) for trial in trials]
+            sampled = {
+                pool.submit(_try, source, files, t): _sampled_bytes(source, t) for t in trials
+            }
+            done, total = 0, sum(sampled.values())
             try:
-                for done, future in enumerate(as_completed(tried), 1):
+                for future in as_completed(sampled):
                     future.result()
+                    done += sampled[future]
                     if progress:
-                        progress(done, len(tried))
+                        progress(done, total)
             finally:
                 pool.shutdown(cancel_futures=True)
-        losses = [future.result() for future in tried]
+        losses = [future.result() for future in sampled]
     finally:
         for file in files.values():
             os.close(file)
@@ -98,10 +102,21 @@ def _try(source: Checkpoint, files: Mapping[Path, int], trial: Trial) -> Mapping
     return losses
 
 
+def _sampled_bytes(source: Checkpoint, trial: Trial) -> int:
+    columns = trial.tensor.unpadded[1]
+    dtype = SOURCES[source.tensors[trial.tensor.source].dtype]
+    return _sampled_rows(trial.tensor) * codec.row_bytes(dtype, columns)
+
+
+def _sampled_rows(tensor: Tensor) -> int:
+    rows, columns = tensor.unpadded
+    return min(rows, max(LEAST_ROWS, SAMPLED // columns))
+
+
 def _sample(stored: Stored, files: Mapping[Path, int], tensor: Tensor) -> Floats:
     """Some rows (n, columns) float32, one at random from each of n equal parts of the tensor."""
     rows, columns = tensor.unpadded
-    n = min(rows, max(LEAST_ROWS, SAMPLED // columns))
+    n = _sampled_rows(tensor)
     random = np.random.default_rng(crc32(tensor.name.encode()))
     starts = (np.arange(n) + random.random(n)) * rows / n
     dtype = SOURCES[stored.dtype]

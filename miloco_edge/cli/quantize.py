@@ -152,6 +152,8 @@ def _check_options(
     for name, value in (("device", device), ("sensitivity", sensitivity), ("plot", plot)):
         if value is not None and not budget:
             raise click.UsageError(f"--{name} needs a --budget")
+    if plot and not plot.parent.is_dir():  # said now, not after the pass
+        raise click.UsageError(f"--plot: expected a folder {plot.parent}, found none")
 
 
 def _device(name: str) -> Device:
