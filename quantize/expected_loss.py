@@ -1,12 +1,14 @@
 """What quantizing each weight to each type is expected to cost, from a few of its rows.
 
-The loss of a weight is the share of noise in its layer's output: with E[x_j^2] the importance of
-input column j, the expected squared error of W x is sum (W - Q)_ij^2 E[x_j^2], and what it is
-relative to is the same sum over W_ij^2. Being a ratio it has no unit, so losses of both files,
-small layers and large ones, are on one scale: each layer of a residual network adds its output's
-relative noise to what the next ones see, and noise that is independent adds up in power. KL
-divergence grows with the power of small noise, so the sum of losses is proportional to it as far as
-layers matter alike; where they do not, measured factors say so (quantize.sensitivity).
+The loss of a weight is the noise that it adds, as a share. With E[x_j^2] the importance of input
+column j, the expected squared error of its layer's output W x is sum (W - Q)_ij^2 E[x_j^2]; it is
+taken relative to the same sum over W_ij^2. Such a ratio has no unit, so both files, and layers of
+any size, are on one scale. A block's attention and its FFN add their outputs to a stream of twice
+as many as there are layers. All are taken to add alike, so that relative noise of one reaches the
+stream divided by that number; that of the embedding, the output and the merger, which everything
+passes through, counts whole. Independent noise adds up in power, and KL divergence grows with the
+power of small noise, so the sum of losses is about proportional to it. Where weights matter
+otherwise than that, measured factors say so (quantize.sensitivity).
 """
 
 from __future__ import annotations
@@ -42,6 +44,8 @@ class Trial:
     types: Sequence[Type]
     importance: Floats | None
     """(columns,) float32: E[x_j^2]; None: all inputs alike."""
+    share: float = 1.0
+    """Of the stream that the weight's layer adds to."""
 
 
 def expected_losses(
@@ -98,7 +102,8 @@ def _try(source: Checkpoint, files: Mapping[Path, int], trial: Trial) -> Mapping
         if not codec.is_sound(raw, type):
             continue  # a scale out of range
         difference = codec.decode(raw, type, again).reshape(values.shape) - values
-        losses[type] = _energy(difference, importance) / energy if energy else 0.0
+        noise = _energy(difference, importance) / energy if energy else 0.0
+        losses[type] = trial.share * noise
     return losses
 
 

@@ -10,32 +10,29 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from quantize.budget import Choice, Size, Solution, solve
-from quantize.codec import NEED_IMPORTANCE, Floats, Type, block_size, row_bytes
+from quantize.budget import Choice, Size, solve
+from quantize.candidates import Key, candidate_losses, key
+from quantize.codec import Type, row_bytes
 from quantize.container import padded
-from quantize.devices import CANDIDATES, Device
+from quantize.devices import Device
 from quantize.errors import BudgetError
-from quantize.expected_loss import Trial, expected_losses
 from quantize.fit_report import Chosen, FitReport, SensitivityReport, group
-from quantize.imatrix import weights as importance_of
 from quantize.names import Tensor
 from quantize.plan import Plan, Survey
-from quantize.recipes.recipe import Contents, Recipe, choose_types, role
-from quantize.sensitivity import Sensitivity, read_sensitivity
+from quantize.recipes.recipe import Contents, Recipe
+from quantize.sensitivity import read_sensitivity
 from quantize.stream import Progress
 
 logger = logging.getLogger("miloco_edge.quantize")
 
 _PADDINGS = (1, 32, 256)
 
-_Key = tuple[str, int]
-"""A weight's name and columns; padding changes the columns, and so the blocks."""
+_Pair = tuple[Contents, Contents]
+"""Text file and mmproj."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +51,17 @@ class Target:
         return f"fit-{self.size.text}"
 
 
+@dataclass(frozen=True)
+class _Fitted:
+    """The best choice for one padding of the vision tower."""
+
+    pad_ffn: int
+    chosen: list[Chosen]
+    nbytes: int
+    loss: float
+    gap: float
+
+
 def fit(
     survey: Survey, out: Path, target: Target, threads: int, progress: Progress | None
 ) -> tuple[tuple[Plan, Plan], FitReport]:
@@ -69,61 +77,38 @@ def fit(
             "and the choice of types is better with it"
         )
     pairs = _pairs(survey, target)
-    every = [tensor for pair in pairs.values() for each in pair for tensor in each.weights]
-    factors = read_sensitivity(target.sensitivity, every) if target.sensitivity else None
-    losses = _losses(survey, target, pairs, threads, progress)
-    solved: dict[int, tuple[Solution, list[Chosen]]] = {}
-    smallest = []
-    for pad, pair in pairs.items():
-        members = [(contents, tensor) for contents in pair for tensor in contents.weights]
-        options = [_options(tensor, losses[_key(tensor)], factors) for _, tensor in members]
-        overhead = _overhead(survey, target, pad, (tensor for _, tensor in members))
-        smallest.append(overhead + sum(min(c.nbytes for c in o.values()) for o in options))
-        solution = solve([list(o.values()) for o in options], target.size.nbytes - overhead)
-        if solution is not None:
-            solved[pad] = (
-                solution,
-                [
-                    Chosen(contents.file, tensor, list(o)[i], o)
-                    for (contents, tensor), o, i in zip(
-                        members, options, solution.chosen, strict=True
-                    )
-                ],
-            )
-    if not solved:
-        raise BudgetError(target.name, target.size.nbytes, min(smallest))
-    pad = min(solved, key=lambda pad: (solved[pad][0].loss, solved[pad][0].nbytes))
-    solution, chosen = solved[pad]
-    types = {each.tensor.name: each.type for each in chosen}
-    plans = survey.plan(out, *_recipes(target, pad, types))
-    spent = sum(plan.layout.size for plan in plans)
-    assert spent <= target.size.nbytes
-    is_largest = all(
-        each.choice.loss == min(c.loss for c in each.choices.values()) for each in chosen
+    files = [contents for pair in pairs.values() for contents in pair]
+    weights = [tensor for contents in files for tensor in contents.weights]
+    given = read_sensitivity(target.sensitivity, weights) if target.sensitivity else None
+    losses = candidate_losses(
+        survey, target.device, target.mmproj, files, threads=threads, progress=progress
     )
+    best, gap = _best(survey, target, pairs, losses, given.factors if given else {})
+    plans = _plan(survey, out, target, best.pad_ffn, {c.tensor.name: c.type for c in best.chosen})
+    spent = sum(plan.layout.size for plan in plans)
+    is_largest = all(each.next is each.choice for each in best.chosen)
     if is_largest:
         logger.warning(
             "the largest pair of types for %s takes %d bytes, %d less than the budget",
             target.device.name, spent, target.size.nbytes - spent,
         )  # fmt: skip
-    least = min(solution.loss - solution.gap for solution, _ in solved.values())
     return plans, FitReport(
         budget=target.size.nbytes,
         spent=spent,
-        loss=solution.loss,
-        gap=max(0.0, solution.loss - least),
+        loss=best.loss,
+        gap=gap,
         is_largest=is_largest,
-        pad_ffn=pad,
+        pad_ffn=best.pad_ffn,
         device=target.device.name,
         refused=target.device.refused,
-        sensitivity=SensitivityReport(str(factors.path), factors.sha256) if factors else None,
-        groups=group(chosen),
-        losses={each.tensor.name: each.choice.loss for each in chosen},
+        sensitivity=SensitivityReport(str(given.path), given.sha256) if given else None,
+        groups=group(best.chosen),
+        losses={each.tensor.name: each.choice.loss for each in best.chosen},
         seconds=round(time.perf_counter() - started, 3),
     )
 
 
-def _pairs(survey: Survey, target: Target) -> dict[int, tuple[Contents, Contents]]:
+def _pairs(survey: Survey, target: Target) -> dict[int, _Pair]:
     """Both files by how the vision tower's FFN is padded: each width once."""
     paddings = (target.mmproj.pad_ffn,) if target.mmproj else _PADDINGS
     widths: dict[int, int] = {}
@@ -133,85 +118,62 @@ def _pairs(survey: Survey, target: Target) -> dict[int, tuple[Contents, Contents
     return {pad: (text, survey.mmproj(pad)) for pad in widths.values()}
 
 
-def _key(tensor: Tensor) -> _Key:
-    return tensor.name, tensor.columns
-
-
-def _losses(
+def _best(
     survey: Survey,
     target: Target,
-    pairs: Mapping[int, tuple[Contents, Contents]],
-    threads: int,
-    progress: Progress | None,
-) -> Mapping[_Key, Mapping[Type, float]]:
-    """Estimate what every type that a weight may have would cost."""
-    trials: dict[_Key, Trial] = {}
-    for contents in (contents for pair in pairs.values() for contents in pair):
-        given = target.mmproj if contents.file == "mmproj" else None
-        fixed = {t.name: (type,) for t, type in choose_types(given, contents)} if given else {}
-        for tensor in contents.weights:
-            importance = _importance(survey, tensor)
-            types = fixed.get(tensor.name) or _candidates(target, contents, tensor, importance)
-            trials.setdefault(_key(tensor), Trial(tensor, types, importance))
-    found = expected_losses(
-        survey.source, tuple(trials.values()), threads=threads, progress=progress
-    )
-    return dict(zip(trials, found, strict=True))
+    pairs: Mapping[int, _Pair],
+    losses: Mapping[Key, Mapping[Type, float]],
+    factors: Mapping[str, float],
+) -> tuple[_Fitted, float]:
+    """The choice of least loss over all paddings, and how far from the least possible it may be."""
+    fitted: list[_Fitted] = []
+    smallest: list[int] = []
+    for pad, pair in pairs.items():
+        members = [(contents.file, tensor) for contents in pair for tensor in contents.weights]
+        options = [
+            _options(tensor, losses[key(tensor)], factors.get(tensor.name, 1.0))
+            for _, tensor in members
+        ]
+        overhead = _overhead(survey, target, pad, (tensor for _, tensor in members))
+        smallest.append(overhead + sum(min(c.nbytes for c in o.values()) for o in options))
+        found = solve([list(o.values()) for o in options], target.size.nbytes - overhead)
+        if found is not None:
+            chosen = [
+                Chosen(*member, list(o)[i], o)
+                for member, o, i in zip(members, options, found.chosen, strict=True)
+            ]
+            fitted.append(_Fitted(pad, chosen, found.nbytes, found.loss, found.gap))
+    if not fitted:
+        raise BudgetError(target.name, target.size.nbytes, min(smallest))
+    best = min(fitted, key=lambda each: (each.loss, each.nbytes))
+    return best, best.loss - min(each.loss - each.gap for each in fitted)
 
 
-def _importance(survey: Survey, tensor: Tensor) -> Floats | None:
-    if survey.guide is None:
-        return None
-    columns = tensor.unpadded[-1]
-    found = importance_of(survey.guide.imatrix, tensor.name, columns)
-    return None if found is None else np.pad(found, (0, tensor.columns - columns))
+def _options(tensor: Tensor, losses: Mapping[Type, float], factor: float) -> dict[Type, Choice]:
+    rows = tensor.count // tensor.columns
+    return {
+        type: Choice(padded(rows * row_bytes(type, tensor.columns)), factor * loss)
+        for type, loss in losses.items()
+    }
 
 
-def _candidates(
-    target: Target, contents: Contents, tensor: Tensor, importance: Floats | None
-) -> Sequence[Type]:
-    """Types that the device is fast with, whose blocks fit, and that need no more than we know.
-
-    The embedding is looked up, which is as fast with any type. Where no type is left, BF16.
-    """
-    is_looked_up = role(tensor) == "token_embd" and "output" in contents.roles
-    types = [
-        type
-        for type in (CANDIDATES if is_looked_up else target.device.allowed[contents.file])
-        if tensor.columns % block_size(type) == 0
-        and (importance is not None or type not in NEED_IMPORTANCE)
-    ]
-    return sorted(types) or [Type.BF16]
-
-
-def _options(
-    tensor: Tensor, losses: Mapping[Type, float], factors: Sensitivity | None
-) -> dict[Type, Choice]:
-    factor = factors.factors.get(tensor.name, 1.0) if factors else 1.0
-    return {type: Choice(_nbytes(tensor, type), factor * loss) for type, loss in losses.items()}
-
-
-def _nbytes(tensor: Tensor, type: Type) -> int:
-    """Bytes in the file."""
-    return padded(tensor.count // tensor.columns * row_bytes(type, tensor.columns))
-
-
-def _overhead(survey: Survey, target: Target, pad: int, members: Iterable[Tensor]) -> int:
-    """Bytes of both files besides the weights; what types these have does not change it."""
-    any_types = dict.fromkeys((tensor.name for tensor in members), Type.Q8_0)
-    plans = survey.plan(Path(), *_recipes(target, pad, any_types))
+def _overhead(survey: Survey, target: Target, pad: int, weights: Iterable[Tensor]) -> int:
+    """Bytes of both files besides the weights, whose types do not change it."""
+    types = dict.fromkeys((tensor.name for tensor in weights), Type.Q8_0)
     return sum(
         plan.layout.size
-        - sum(padded(each.nbytes) for each in plan.layout.tensors if each.tensor.name in any_types)
-        for plan in plans
+        - sum(padded(each.nbytes) for each in plan.layout.tensors if each.tensor.name in types)
+        for plan in _plan(survey, Path(), target, pad, types)
     )
 
 
-def _recipes(target: Target, pad: int, types: Mapping[str, Type]) -> tuple[Recipe, Recipe]:
-    """The recipe that gives weights these types, and the mmproj's."""
+def _plan(
+    survey: Survey, out: Path, target: Target, pad: int, types: Mapping[str, Type]
+) -> tuple[Plan, Plan]:
+    """Plan both files with these types."""
 
     def choice(contents: Contents) -> Mapping[str, Type]:
         return {tensor.name: types[tensor.name] for tensor in contents.weights}
 
     recipe = Recipe(target.name, choice, choice, pad_ffn=pad)
-    return recipe, target.mmproj or recipe
+    return survey.plan(out, recipe, target.mmproj or recipe)

@@ -46,7 +46,7 @@ class FitReport:
     spent: int
     """Bytes of both files."""
     loss: float
-    """Sum over all weights of the expected noise in their layer's output, relative to it."""
+    """Sum over all weights of the noise that they are expected to add (quantize.expected_loss)."""
     gap: float
     """No choice of the allowed types has less loss than `loss` - `gap`; 0: this is the best one."""
     is_largest: bool
