@@ -45,7 +45,7 @@ def draw(fit: FitReport, tensors: Sequence[TensorReport]) -> Image.Image:
         for j, type in enumerate(members):
             left, bits = _MARGIN + _NAME + j * _CELL, bits_per_weight(type)
             pen.rectangle((left, top, left + _CELL - 2, top + _ROW - 2), _colour(bits))
-            pen.text((left + 3, top + 3), f"{bits:.0f}", _PAPER, font)
+            pen.text((left + 3, top + 3), f"{int(bits)}", _PAPER, font)  # as in the name
         for loss, colour in ((each.loss, (200, 200, 200)), (each.next_loss, (110, 110, 110))):
             pen.rectangle((bars, top, bars + _BAR * loss / most, top + _ROW - 2), colour)
         size = f"{each.loss:.2e}, {each.bytes / 2**20:.0f} MiB"
