@@ -32,7 +32,9 @@ class Output:
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Print rows under their column names to stdout."""
-        table = Table(*columns, box=None, pad_edge=False)
+        table = Table(box=None, pad_edge=False)
+        for column in columns:
+            table.add_column(column, overflow="fold")  # a cut file name is of no use
         for row in rows:
             table.add_row(*row)
         Console(file=sys.stdout, highlight=False, soft_wrap=True).print(table)
