@@ -1,6 +1,7 @@
 """How long a first and a second answer take, stage by stage, and whether deadlines are kept.
 
     python -m benchmarks.answer MODEL_FOLDER CLIP --out benchmarks/results/answer-7b.json
+    python -m benchmarks.answer MODEL_FOLDER CLIP --picture --out benchmarks/results/picture-7b.json
 
 Every repetition looks at frames that were not seen before, so no picture comes from the cache.
 """
@@ -27,8 +28,8 @@ QUESTION = "What is the person in the picture doing?"
 GREEDY = Sampling()
 
 
-def measure(folder: Path, clip: Path, repetitions: int) -> dict[str, Any]:
-    """All measurements on one loaded model."""
+def measure(folder: Path, clip: Path, repetitions: int, *, picture: bool) -> dict[str, Any]:
+    """Measurements on one loaded model: clips, deadlines and cancelling, or one large picture."""
     resident_before = resident_bytes()
     with Engine.load(folder) as engine:
         files = engine.files
@@ -42,17 +43,27 @@ def measure(folder: Path, clip: Path, repetitions: int) -> dict[str, Any]:
             "resident_before_bytes": resident_before,
             "resident_loaded_bytes": resident_bytes(),
         }
-        result["film_clip"] = _repeat(
-            repetitions, lambda i: _answer(engine, Clip.from_file(clip, start=i / 20), Budget())
-        )
-        result["six_frames_448x252"] = _repeat(
-            repetitions, lambda i: _answer(engine, _six_frames(clip, i), Budget())
-        )
-        result["deadline_2s"] = [_deadline(engine, clip, i) for i in range(repetitions)]
-        result["cancel"] = [_cancel(engine, clip, i) for i in range(repetitions)]
-        result["picture_4096_tokens"] = _answer(engine, _picture(clip), Budget(visual_tokens=4096))
+        if picture:
+            result["picture_4096_tokens"] = _answer(
+                engine, _picture(clip), Budget(visual_tokens=4096)
+            )
+        else:
+            result |= _clips(engine, clip, repetitions)
         result["peak_resident_bytes"] = peak_resident_bytes()
     return result
+
+
+def _clips(engine: Engine, clip: Path, n: int) -> dict[str, Any]:
+    return {
+        "six_frames_448x252": _repeat(
+            n, lambda i: _answer(engine, _six_frames(clip, i), Budget())
+        ),
+        "film_clip": _repeat(
+            n, lambda i: _answer(engine, Clip.from_file(clip, start=i / 20), Budget())
+        ),
+        "deadline_2s": [_deadline(engine, clip, i) for i in range(n)],
+        "cancel": [_cancel(engine, clip, i) for i in range(n)],
+    }
 
 
 def _answer(engine: Engine, clip: Clip, budget: Budget) -> dict[str, Any]:
@@ -138,9 +149,10 @@ def main() -> None:
     parser.add_argument("model", type=Path, help="folder with a pair")
     parser.add_argument("clip", type=Path, help="a film clip of ten seconds")
     parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--picture", action="store_true", help="one picture of 4 096 tokens")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    measured = measure(args.model, args.clip, args.repetitions)
+    measured = measure(args.model, args.clip, args.repetitions, picture=args.picture)
     result = {"host": describe_host(), "repetitions": args.repetitions, **measured}
     text = json.dumps(result, indent=1)
     if args.out:

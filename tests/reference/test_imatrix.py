@@ -180,3 +180,18 @@ def test_llama_quantize_uses_it(pair: Path, calibrated: Path, tmp_path: Path, ki
     keys = gguf.GGUFReader(tmp_path / "with.gguf").fields
     assert keys["quantize.imatrix.dataset"].contents() == imatrix.datasets[0]
     assert keys["quantize.imatrix.entries_count"].contents() == len(imatrix.entries)
+
+
+def test_our_files_equal_llama_quantizes_with_the_same_imatrix(
+    checkpoint: Path, pair: Path, calibrated: Path, tmp_path: Path
+) -> None:
+    tools = os.environ.get("MILOCO_EDGE_LLAMA_TOOLS")
+    assert tools, "expected MILOCO_EDGE_LLAMA_TOOLS to name the folder of llama-quantize"
+    quantize(checkpoint, tmp_path, recipe="q4_k_m", mmproj_type="q4_k_m", imatrix=calibrated)
+    mine = sorted(tmp_path.glob("*.gguf"))
+    theirs = []
+    for source in sorted(pair.glob("*.gguf")):
+        theirs.append(tmp_path / f"theirs-{source.name}")
+        command = [Path(tools) / "llama-quantize", "--imatrix", calibrated, source, theirs[-1]]
+        subprocess.run([*map(str, command), "q4_k_m", "1"], capture_output=True, check=True)
+    assert [p.read_bytes() for p in mine] == [p.read_bytes() for p in theirs]
