@@ -55,9 +55,7 @@ def measure(folder: Path, clip: Path, repetitions: int, *, picture: bool) -> dic
 
 def _clips(engine: Engine, clip: Path, n: int) -> dict[str, Any]:
     return {
-        "six_frames_448x252": _repeat(
-            n, lambda i: _answer(engine, _six_frames(clip, i), Budget())
-        ),
+        "six_frames_448x252": _repeat(n, lambda i: _answer(engine, _six_frames(clip, i), Budget())),
         "film_clip": _repeat(
             n, lambda i: _answer(engine, Clip.from_file(clip, start=i / 20), Budget())
         ),
