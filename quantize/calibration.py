@@ -26,7 +26,8 @@ from miloco_edge.types import Budget, Sampling
 from miloco_edge.video import Clip
 from quantize import errors
 from quantize.clips import Item, read_items
-from quantize.imatrix import ImatrixError, write_imatrix
+from quantize.errors import ImatrixError
+from quantize.imatrix import write_imatrix
 from quantize.moments import (
     Columns,
     Model,

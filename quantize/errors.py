@@ -4,7 +4,7 @@
     ├── NotFoundError            the checkpoint, a shard or an imatrix is not there (exit code 3)
     └── RefusedError             it is there and is not used (exit code 4)
         ├── CheckpointError      corrupt, incomplete, or of another architecture
-        ├── ImatrixError         damaged, or of another model (drawn by quantize.imatrix)
+        ├── ImatrixError         damaged, or of another model
         └── RecipeError          a recipe that names no type, or a type that cannot hold a tensor
             └── BudgetError      no choice of types is small enough
 
@@ -65,3 +65,13 @@ class BudgetError(RecipeError):
         )
         self.budget = budget
         self.smallest = smallest
+
+
+class ImatrixError(RefusedError):
+    """An imatrix, or the sums that one is made of, that is damaged or of another model."""
+
+    hint_again = "collect it again with `miloco-edge calibrate`"
+
+    def __init__(self, path: Path, message: str, *, hint: str | None = hint_again) -> None:
+        super().__init__(f"{path}: {message}", hint=hint)
+        self.path = path

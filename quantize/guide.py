@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantize.codec import IGNORE_IMPORTANCE, NEED_IMPORTANCE, Type
-from quantize.errors import RecipeError
-from quantize.imatrix import Entry, Imatrix, ImatrixError, read_imatrix, weights
+from quantize.errors import ImatrixError, RecipeError
+from quantize.imatrix import Entry, Imatrix, read_imatrix, weights
 from quantize.names import File, Tensor
 
 logger = logging.getLogger("miloco_edge.quantize")

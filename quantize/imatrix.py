@@ -20,7 +20,7 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-from quantize.errors import NotFoundError, RefusedError
+from quantize.errors import ImatrixError, NotFoundError
 
 Floats = NDArray[np.float32]
 
@@ -28,15 +28,6 @@ _DATASETS, _CHUNK_COUNT, _CHUNK_SIZE = (
     f"imatrix.{key}" for key in ("datasets", "chunk_count", "chunk_size")
 )
 _SUMS, _COUNTS = ".in_sum2", ".counts"
-_HINT = "collect it again with `miloco-edge calibrate`"
-
-
-class ImatrixError(RefusedError):
-    """An imatrix, or the sums that one is made of, that is damaged or of another model."""
-
-    def __init__(self, path: Path, message: str, *, hint: str | None = _HINT) -> None:
-        super().__init__(f"{path}: {message}", hint=hint)
-        self.path = path
 
 
 @dataclass(frozen=True)
@@ -154,7 +145,9 @@ def read_imatrix(path: Path) -> Imatrix:
         with path.open("rb") as file:
             magic = file.read(4)
     except FileNotFoundError as error:
-        raise NotFoundError(path, "expected an imatrix, found nothing", hint=_HINT) from error
+        raise NotFoundError(
+            path, "expected an imatrix, found nothing", hint=ImatrixError.hint_again
+        ) from error
     imatrix = _read_gguf(path) if magic == b"GGUF" else _read_legacy(path)
     if not imatrix.entries:
         raise ImatrixError(path, "expected sums of activations, got none")

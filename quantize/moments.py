@@ -16,8 +16,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from quantize.errors import NotFoundError
-from quantize.imatrix import Entry, Imatrix, ImatrixError, check_sums, write_whole
+from quantize.errors import ImatrixError, NotFoundError
+from quantize.imatrix import Entry, Imatrix, check_sums, write_whole
 
 MODALITIES = ("text", "visual")
 _FORMAT = 1

@@ -19,8 +19,8 @@ from miloco_edge.registry import read_header
 from quantize import quantize
 from quantize.calibration import Calibration, Showing, calibrate, state_path
 from quantize.clips import QUESTIONS, Ask, Item, read_items
-from quantize.errors import NotFoundError, RefusedError
-from quantize.imatrix import ImatrixError, read_imatrix
+from quantize.errors import ImatrixError, NotFoundError, RefusedError
+from quantize.imatrix import read_imatrix
 from quantize.moments import Columns, Model, Moments, mix, of_clip, read_moments, write_moments
 
 MODEL = Model("tiny", "BF16", "a" * 64, "b" * 64)

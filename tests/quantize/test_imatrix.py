@@ -10,11 +10,10 @@ import gguf
 import numpy as np
 import pytest
 
-from quantize.errors import NotFoundError, RefusedError
+from quantize.errors import ImatrixError, NotFoundError, RefusedError
 from quantize.imatrix import (
     Entry,
     Imatrix,
-    ImatrixError,
     merge,
     read_imatrix,
     weights,

@@ -16,8 +16,8 @@ import pytest
 from benchmarks.synthesize import TINY, synthesize
 from miloco_edge.cli.main import main
 from quantize import quantize
-from quantize.errors import NotFoundError, RecipeError
-from quantize.imatrix import Entry, Imatrix, ImatrixError, write_imatrix
+from quantize.errors import ImatrixError, NotFoundError, RecipeError
+from quantize.imatrix import Entry, Imatrix, write_imatrix
 
 
 def entries(pair: Path) -> dict[str, Entry]:
