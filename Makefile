@@ -14,6 +14,7 @@ REFERENCE := .reference
 LLAMA_CPP_PYTHON := 0.3.36
 SDIST := $(REFERENCE)/llama_cpp_python-$(LLAMA_CPP_PYTHON)
 TOOLS := $(REFERENCE)/build
+JOBS := $(shell getconf _NPROCESSORS_ONLN)
 
 .PHONY: setup demo test check format reference integration clean
 
@@ -64,7 +65,7 @@ $(SDIST)/PKG-INFO: | $(VENV)/.ready
 $(TOOLS)/.ready: $(SDIST)/PKG-INFO
 	cmake -S $(SDIST)/vendor/llama.cpp -B $(TOOLS) -DCMAKE_BUILD_TYPE=Release \
 	  -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_OPENSSL=OFF
-	cmake --build $(TOOLS) --parallel --target llama-mtmd-cli llama-quantize
+	cmake --build $(TOOLS) --parallel $(JOBS) --target llama-mtmd-cli llama-quantize
 	@touch $@
 
 integration: setup

@@ -1,0 +1,44 @@
+"""A real RTSP camera on loopback: a moving H.264 test picture, behind a password if one is given.
+
+    /usr/bin/python3 rtsp_server.py PORT [USER PASSWORD]
+
+Runs under the system's Python, which has GStreamer's RTSP server (Debian: python3-gi
+gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good
+gstreamer1.0-plugins-ugly). Prints a line when it answers.
+"""
+
+import sys
+
+import gi
+
+gi.require_version("Gst", "1.0")
+gi.require_version("GstRtspServer", "1.0")
+from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
+
+PICTURE = (
+    "( videotestsrc is-live=true pattern=ball ! video/x-raw,width=448,height=252,framerate=15/1 "
+    "! x264enc tune=zerolatency key-int-max=15 ! rtph264pay name=pay0 pt=96 )"
+)
+
+Gst.init(None)
+server = GstRtspServer.RTSPServer()
+server.set_address("127.0.0.1")
+server.set_service(sys.argv[1])
+factory = GstRtspServer.RTSPMediaFactory()
+factory.set_launch(PICTURE)
+factory.set_shared(True)
+if len(sys.argv) > 2:
+    role = GstRtspServer.RTSPToken()
+    role.set_string(GstRtspServer.RTSP_TOKEN_MEDIA_FACTORY_ROLE, "user")
+    basic = GstRtspServer.RTSPAuth.make_basic(sys.argv[2], sys.argv[3])
+    auth = GstRtspServer.RTSPAuth()
+    auth.add_basic(basic, role)
+    server.set_auth(auth)
+    permissions = GstRtspServer.RTSPPermissions()
+    permissions.add_permission_for_role("user", "media.factory.access", True)
+    permissions.add_permission_for_role("user", "media.factory.construct", True)
+    factory.set_permissions(permissions)
+server.get_mount_points().add_factory("/stream1", factory)
+server.attach(None)
+print("ready", flush=True)
+GLib.MainLoop().run()
