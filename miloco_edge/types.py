@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal, final
 
@@ -41,6 +42,22 @@ class SamplingDefaults:
 
     temperature: float = 0.3
     top_p: float = 0.95
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """From the odds that a model gives to yes, to how often yes is right (Platt scaling).
+
+    p = 1 / (1 + exp(-(a * logit + b))), where logit is ln(mass of yes / mass of no). The default
+    leaves the model's own probability as it is.
+    """
+
+    a: float = 1.0
+    b: float = 0.0
+
+    def p_yes(self, logit: float) -> float:
+        """The probability of yes."""
+        return 1 / (1 + math.exp(min(max(-(self.a * logit + self.b), -700.0), 700.0)))
 
 
 @dataclass(frozen=True)
@@ -183,3 +200,26 @@ class Answer:
     points: tuple[Point, ...] = ()
     spans: tuple[Span, ...] = ()
     logprobs: tuple[TokenLogprob, ...] | None = field(default=None)
+
+
+Verdict = Literal["yes", "no", "unknown"]
+DecisionPath = Literal["logits", "grammar", "forced", "remote", "none"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a rule holds in a scene."""
+
+    rule: str
+    answer: Verdict
+    p_yes: float | None
+    """Probability of yes among yes and no, calibrated; None where the model was not asked."""
+    outside_mass: float | None
+    """Probability of every first word that means neither yes nor no."""
+    path: DecisionPath
+    """How p_yes was read. logits: off the first token of the answer. grammar: along the tokens of
+    the words for yes and no, where the first does not tell. forced: after an empty thought, since
+    the model was about to think. remote: from another server. none: not at all.
+    """
+    reason: str | None = None
+    """A short word for why the answer is unknown."""

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-EVERYTHING = {"cli", "evaluate", "engine", "llama", "video", "prompt", "registry"}
+EVERYTHING = {"cli", "evaluate", "hub", "engine", "llama", "video", "prompt", "registry"}
 ALLOWED = {
     "cli": EVERYTHING,
     "evaluate": {"engine", "video"},
+    "hub": {"engine", "video"},
     "engine": {"llama", "prompt", "video", "registry"},
     "llama": set(),
     "video": set(),
