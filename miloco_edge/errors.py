@@ -7,11 +7,15 @@
     ├── RefusedError             input that is corrupt, hostile or incompatible (exit code 4)
     │   ├── MediaError
     │   ├── GGUFError
+    │   ├── ManifestError
     │   └── ModelMismatchError
     └── EngineError              the model was loaded and could not go on (exit code 1)
         ├── ModelLoadError
         ├── ContextFullError
         ├── NonFiniteError
+        ├── EngineDownError
+        ├── QuarantinedError
+        ├── BusyError
         └── ClosedError
 
 Every error says what was expected and what was got in its message, the next thing to do in its
@@ -76,6 +80,18 @@ class GGUFError(RefusedError):
         self.path = path
 
 
+class ManifestError(RefusedError):
+    """A line of questions to evaluate with, or of a data set, is not what it should be."""
+
+    def __init__(
+        self, path: Path, line: int | None, message: str, *, hint: str | None = None
+    ) -> None:
+        where = f"{path}, line {line}" if line is not None else str(path)
+        super().__init__(f"{where}: {message}", hint=hint)
+        self.path = path
+        self.line = line
+
+
 class ModelMismatchError(RefusedError):
     """Sound files that do not belong together, or are of an architecture that is not served."""
 
@@ -113,6 +129,30 @@ class NonFiniteError(EngineError):
             "an F16 mmproj is known to overflow, BF16 does not",
         )
         self.stage = stage
+
+
+class EngineDownError(EngineError):
+    """The process or server that holds the model died, hung or cannot be reached."""
+
+    def __init__(self, cause: str, *, hint: str | None = None) -> None:
+        super().__init__(f"expected an answer from the engine, got none: {cause}", hint=hint)
+        self.cause = cause
+
+
+class QuarantinedError(EngineError):
+    """The clip brought the engine down more than once, and is not shown to it again."""
+
+
+class BusyError(EngineError):
+    """More is waiting than may wait; ask again after `retry_after_s`."""
+
+    def __init__(self, waiting: int, retry_after_s: float) -> None:
+        super().__init__(
+            f"expected fewer than {waiting} questions to wait, got one more",
+            hint=f"ask again in {retry_after_s:.0f} s",
+        )
+        self.waiting = waiting
+        self.retry_after_s = retry_after_s
 
 
 class ClosedError(EngineError):

@@ -21,6 +21,7 @@ COMMANDS = {
     "quantize": "miloco_edge.cli.quantize",
     "calibrate": "miloco_edge.cli.calibrate",
     "compare": "miloco_edge.cli.compare",
+    "eval": "miloco_edge.cli.eval",
     "pull": "miloco_edge.cli.models",
     "list": "miloco_edge.cli.models",
     "show": "miloco_edge.cli.models",

@@ -12,15 +12,25 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    Task,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.text import Text
 
 from miloco_edge.cli.output import Output
 
 Report = Callable[[int, int], None]
 """Called with what is done and the total."""
+
+
+class _Rate(ProgressColumn):
+    """How many a second, or a minute where they are slow."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.speed or 0.0
+        return Text(f"{speed:.1f}/s" if speed >= 1 else f"{60 * speed:.1f}/min" if speed else "")
 
 
 @contextlib.contextmanager
@@ -29,7 +39,7 @@ def progress_bar(output: Output, label: str, *, in_bytes: bool = False) -> Itera
     if not output.progress_wanted():
         yield lambda done, total: None
         return
-    amount: tuple[ProgressColumn, ...] = (MofNCompleteColumn(),)
+    amount: tuple[ProgressColumn, ...] = (MofNCompleteColumn(), _Rate())
     if in_bytes:
         amount = (DownloadColumn(binary_units=True), TransferSpeedColumn())
     columns = (TextColumn("{task.description}"), BarColumn(), *amount, TimeRemainingColumn())

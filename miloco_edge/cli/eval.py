@@ -1,0 +1,227 @@
+"""`miloco-edge eval`: a model's answers to questions whose answers are known."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from miloco_edge import Engine
+from miloco_edge.cli.options import json_option, load_options
+from miloco_edge.cli.output import Output
+from miloco_edge.cli.progress import progress_bar
+from miloco_edge.engine.engine import VISUAL_TOKENS, LoadOptions
+from miloco_edge.engine.scene import THINKING_TOKENS
+from miloco_edge.evaluate.journal import Journal
+from miloco_edge.evaluate.manifest import Item, read_manifest
+from miloco_edge.evaluate.report import headlines, markdown
+from miloco_edge.evaluate.run import Settings, ask_all
+from miloco_edge.evaluate.score import Scores, score
+from miloco_edge.registry import ModelFiles
+from miloco_edge.registry.cards import ScoreTable, load_cards
+
+_PUBLISHED = "miloco-7b"
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group("eval", invoke_without_command=True)
+@click.option("--model", metavar="REF", help="Alias, FILE.gguf, folder or org/repo[:QUANT].")
+@click.option("--manifest", type=_FILE, metavar="FILE.jsonl", help="The questions.")
+@click.option("--limit", type=click.IntRange(min=1), help="Ask so many questions, the first ones.")
+@click.option(
+    "--out",
+    type=_FILE,
+    metavar="FILE.json",
+    help="The scores. Answers are kept in FILE.journal.jsonl: a run that was stopped goes on.",
+)
+@click.option("--markdown", "page", type=_FILE, metavar="FILE.md", help="The scores as a page.")
+@click.option("--think/--no-think", default=False, help="Let the model think first.")
+@click.option(
+    "--think-tokens",
+    type=click.IntRange(min=0),
+    default=THINKING_TOKENS,
+    show_default=True,
+    help="Close the thought by force after so many tokens.",
+)
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(min=1),
+    default=Settings.max_tokens,
+    show_default=True,
+    help="Longest answer.",
+)
+@click.option(
+    "--deadline",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Answer each question within so many seconds, the look at its clip included.",
+)
+@click.option(
+    "--fps",
+    type=click.FloatRange(min=0, min_open=True),
+    default=Settings.fps,
+    show_default=True,
+    help="Frames sampled from a second of video.",
+)
+@click.option("--frames", type=click.IntRange(min=1), help="Sample exactly so many frames.")
+@click.option(
+    "--visual-tokens",
+    type=click.IntRange(min=4),
+    default=VISUAL_TOKENS,
+    show_default=True,
+    help="Most visual tokens for a clip: kept by size first, then by frames.",
+)
+@click.option(
+    "--layout",
+    type=click.Choice(["video", "images"]),
+    help="Frames as one video (merged in pairs) or as separate pictures.",
+)
+@click.option("--smart-home", is_flag=True, help='Ask for {"result": ...}, as a hub does.')
+@click.option(
+    "--lang",
+    "language",
+    type=click.Choice(["en", "zh"]),
+    default="en",
+    show_default=True,
+    help="Of the smart-home prompt.",
+)
+@click.option(
+    "--temperature",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="0 is greedy.",
+)
+@click.option("--top-p", type=click.FloatRange(0, 1), default=1.0, show_default=True)
+@click.option("--seed", type=int, help="Makes sampling repeatable.")
+@load_options
+@json_option
+def eval_command(
+    output: Output,
+    *,
+    model: str | None,
+    manifest: Path | None,
+    limit: int | None,
+    out: Path | None,
+    page: Path | None,
+    load: LoadOptions,
+    **options: Any,
+) -> None:
+    """Ask a model the questions of a manifest, and measure how good its answers are."""
+    if click.get_current_context().invoked_subcommand is not None:
+        return
+    if manifest is None:
+        raise click.UsageError("expected --manifest FILE.jsonl, got none")
+    for path in (out, page):
+        if path is not None and not path.parent.is_dir():  # said now, not after the run
+            raise click.UsageError(f"expected a folder {path.parent}, found none")
+    items = read_manifest(manifest, limit)
+    settings = Settings(**options)
+    path = None if out is None else journal_path(out)
+    with Journal(path) as journal, Engine.load(model, **load) as engine:
+        try:
+            with progress_bar(output, "evaluating") as progress:
+                replies = ask_all(engine, items, settings, journal, progress)
+        except KeyboardInterrupt:
+            output.note(
+                "no answer is kept: give --out to be able to go on"
+                if path is None
+                else f"the answers so far are kept in {path}: run it again to go on"
+            )
+            raise
+        files = engine.files
+    scores = score(items, replies, think=settings.think)
+    for id, why in scores.refused.items():
+        output.note(f"{id}: {why}")
+    published = _published()
+    if page is not None:
+        name = f"{files.name} ({files.file_type})"
+        text = markdown(name, manifest.name, items, settings, scores, published)
+        page.write_text(text, encoding="utf-8")
+    if out is not None or output.as_json:
+        document = _document(files, manifest, items, settings, scores, published)
+        if out is not None:
+            out.write_text(
+                json.dumps(document, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
+            )
+        if output.as_json:
+            output.data(document)
+            return
+    _show(output, scores)
+
+
+def journal_path(out: Path) -> Path:
+    """Where the answers behind a result are kept."""
+    return out.with_name(f"{out.stem}.journal.jsonl")
+
+
+def _published() -> tuple[ScoreTable, ...]:
+    return load_cards()[_PUBLISHED].scores
+
+
+def _document(
+    files: ModelFiles,
+    manifest: Path,
+    items: list[Item],
+    settings: Settings,
+    scores: Scores,
+    published: tuple[ScoreTable, ...],
+) -> dict[str, Any]:
+    return {
+        "model": {
+            "name": files.name,
+            "path": str(files.text),
+            "mmproj": str(files.mmproj),
+            "file_type": files.file_type,
+            "sha256": files.sha256,
+            "bytes": files.text.stat().st_size + files.mmproj.stat().st_size,
+        },
+        "manifest": {
+            "path": str(manifest),
+            "sha256": hashlib.sha256(manifest.read_bytes()).hexdigest(),
+            "items": len(items),
+        },
+        "settings": asdict(settings),
+        "scores": asdict(scores),
+        "published": [asdict(table) for table in published],
+    }
+
+
+def _show(output: Output, scores: Scores) -> None:
+    output.table(
+        ("task", "measure", "%", "95 %", "questions", "unread"),
+        (
+            (
+                h.task,
+                h.measure,
+                "-" if h.estimate.value is None else f"{100 * h.estimate.value:.1f}",
+                "-"
+                if h.estimate.low is None or h.estimate.high is None
+                else f"{100 * h.estimate.low:.1f} - {100 * h.estimate.high:.1f}",
+                str(h.n),
+                str(h.unread),
+            )
+            for h in headlines(scores)
+        ),
+    )
+    if scores.answers is not None and len(scores.answers.categories) > 1:
+        output.text("")
+        output.table(
+            ("category", "n", "yes", "F1", "F1 by p_yes"),
+            (
+                (name, str(one.n), str(one.positives), _f1(one.f1.value), _decided(scores, name))
+                for name, one in scores.answers.categories.items()
+            ),
+        )
+
+
+def _decided(scores: Scores, name: str) -> str:
+    return _f1(scores.decisions.categories[name].f1.value) if scores.decisions else "-"
+
+
+def _f1(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"

@@ -1,0 +1,224 @@
+"""Ask a model the questions of a manifest, one look a clip."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from miloco_edge.engine import Engine, Scene, log_softmax
+from miloco_edge.errors import ContextFullError, MediaError
+from miloco_edge.evaluate.divergence import NO, YES
+from miloco_edge.evaluate.journal import Journal, Reply, key_of
+from miloco_edge.evaluate.manifest import LETTERS, Item
+from miloco_edge.types import Answer, Budget, Layout
+from miloco_edge.video import Clip
+
+MAX_OUTSIDE_MASS = 0.5
+"""A decision is "unknown" where yes and no together are less likely than this leaves."""
+_NO_TIME = 1e-6
+_REPLY = '{"result": "'
+# The words with which lmms-eval asks for a letter (videomme, mmmu).
+_LETTER = "Answer with the option's letter from the given choices directly."
+
+Progress = Callable[[int, int], None]
+"""Called with the answers that are known and the number of items."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the questions are asked. Greedy by default, so that a second run says the same."""
+
+    fps: float = 2.0
+    frames: int | None = None
+    visual_tokens: int | None = None
+    layout: Layout | None = None
+    think: bool = False
+    think_tokens: int = 1024
+    max_tokens: int = 128
+    deadline: float | None = None
+    """Seconds for each question, the look at its clip included."""
+    smart_home: bool = False
+    language: str = "en"
+    """Of the smart-home prompt."""
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+
+
+def ask_all(
+    engine: Engine,
+    items: Sequence[Item],
+    settings: Settings,
+    journal: Journal,
+    progress: Progress = lambda done, total: None,
+) -> list[Reply]:
+    """The model's reply to each item, in order: from the journal where it is there, else asked.
+
+    Neighbours about the same stretch of the same media share one scene. Media that cannot be shown
+    make a reply without an answer, which counts as wrong. Raises what `Engine.look` and
+    `Scene.ask` raise beside MediaError and ContextFullError.
+    """
+    asked = {"settings": asdict(settings), "model": _fingerprint(engine)}
+    keys = [key_of(item, asked) for item in items]
+    replies = {i: journal.find(item, keys[i]) for i, item in enumerate(items)}
+    left = [i for i, reply in replies.items() if reply is None]
+    done = len(items) - len(left)
+    progress(done, len(items))
+    words = _words(engine, settings)
+    for _, group in groupby(left, lambda i: items[i].clip):
+        members = list(group)
+        for i, reply in _ask_about(engine, items, members, settings, words):
+            journal.keep(keys[i], reply)
+            replies[i] = reply
+            done += 1
+            progress(done, len(items))
+    return [reply for reply in replies.values() if reply is not None]
+
+
+@dataclass(frozen=True)
+class _Words:
+    """Token ids that a yes-or-no answer is read from."""
+
+    prefix: list[int]
+    """What the answer begins with before its yes or no."""
+    yes: list[int]
+    no: list[int]
+
+
+def _words(engine: Engine, settings: Settings) -> _Words:
+    yes, no = (sorted({engine.tokenize(word)[0] for word in words}) for words in (YES, NO))
+    return _Words(engine.tokenize(_REPLY) if settings.smart_home else [], yes, no)
+
+
+def _fingerprint(engine: Engine) -> list[Any]:
+    files = engine.files
+    return [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in (files.text, files.mmproj)]
+
+
+def _ask_about(
+    engine: Engine,
+    items: Sequence[Item],
+    members: Sequence[int],
+    settings: Settings,
+    words: _Words,
+) -> Iterator[tuple[int, Reply]]:
+    """Ask all questions about one clip."""
+    began = time.perf_counter()
+    budget = Budget(visual_tokens=settings.visual_tokens, seconds=settings.deadline)
+    try:
+        clip = _read(items[members[0]], settings)
+        scene = engine.look(
+            clip,
+            budget=budget,
+            smart_home=settings.smart_home,
+            language="zh" if settings.language == "zh" else "en",
+        )
+    except (MediaError, ContextFullError) as error:
+        for i in members:
+            yield i, _refusal(items[i], error)
+        return
+    look_s = time.perf_counter() - began
+    with scene:
+        for i in members:
+            try:
+                reply = _ask(scene, items[i], settings, words, look_s)
+            except ContextFullError as error:
+                reply = _refusal(items[i], error)
+            yield i, replace(reply, look_s=look_s if i == members[0] else None)
+
+
+def _read(item: Item, settings: Settings) -> Clip | None:
+    if not item.media:
+        return None
+    if len(item.media) > 1:
+        return Clip.from_images(item.media)
+    (path,) = item.media
+    read = Clip.from_folder if path.is_dir() else Clip.from_file
+    clip = read(path, fps=settings.fps, frames=settings.frames, start=item.start, end=item.end)
+    return clip if settings.layout is None else replace(clip, layout=settings.layout)
+
+
+def _ask(scene: Scene, item: Item, settings: Settings, words: _Words, look_s: float) -> Reply:
+    left = None if settings.deadline is None else max(settings.deadline - look_s, _NO_TIME)
+    began = time.perf_counter()
+    answer = scene.ask(
+        prompt(item),
+        think=settings.think,
+        budget=Budget(
+            answer_tokens=settings.max_tokens, thinking_tokens=settings.think_tokens, seconds=left
+        ),
+        sampling=replace(
+            scene.sampling,
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            seed=settings.seed,
+        ),
+        top_logprobs=1,  # tells a thought that was taken back: see _thought
+    )
+    answer_s = time.perf_counter() - began
+    p_yes = outside = decision = None
+    if item.task == "binary" and scene.complete:
+        p_yes, outside = _p_yes(scene, item.question, words)
+        decision = "unknown" if outside > MAX_OUTSIDE_MASS else "yes" if p_yes >= 0.5 else "no"
+    thought, closed = _thought(answer, settings)
+    return Reply(
+        id=item.id,
+        text=answer.text,
+        finish_reason=answer.finish_reason,
+        thought=thought,
+        closed=closed,
+        boxes=answer.boxes,
+        points=answer.points,
+        spans=answer.spans,
+        p_yes=p_yes,
+        outside_mass=outside,
+        decision=decision,
+        look_s=None,
+        answer_s=answer_s,
+        visual_tokens=answer.usage.visual_tokens,
+        thinking_tokens=answer.usage.thinking_tokens,
+        completion_tokens=answer.usage.completion_tokens,
+    )
+
+
+def _refusal(item: Item, error: Exception) -> Reply:
+    return Reply(
+        item.id, "", "refused", False, False, (), (), (), None, None,
+        "unknown" if item.task == "binary" else None, None, 0.0, 0, 0, 0, str(error),
+    )  # fmt: skip
+
+
+def prompt(item: Item) -> str:
+    """What the model is asked: a choice lists its options and asks for a letter."""
+    if item.task != "choice":
+        return item.question
+    listed = [f"{letter}. {text}" for letter, text in zip(LETTERS, item.options, strict=False)]
+    return "\n".join((item.question, *listed, _LETTER))
+
+
+def _p_yes(scene: Scene, question: str, words: _Words) -> tuple[float, float]:
+    """p_yes and the probability that is neither a yes nor a no, of the answer's first word."""
+    logprobs = log_softmax(scene.logits(question, continuation=words.prefix)[-1])
+    yes, no = (float(np.exp(logprobs[ids]).sum()) for ids in (words.yes, words.no))
+    total = yes + no
+    return (yes / total if total > 0 else 0.5), max(0.0, 1 - total)
+
+
+def _thought(answer: Answer, settings: Settings) -> tuple[bool, bool]:
+    """Whether a thought was written, and whether the model closed it itself.
+
+    Under /no_think a thought is taken back by the engine and leaves its tokens in
+    `completion_tokens` alone, not among the answer's log probabilities. When thinking, a token of
+    neither thought nor answer is the end of the turn inside a thought.
+    """
+    outside = answer.usage.completion_tokens - len(answer.logprobs or ())
+    if not settings.think:
+        return outside > 0 or answer.thinking is not None, False
+    thinking = answer.usage.thinking_tokens
+    ended = answer.finish_reason in ("stop", "length")
+    return thinking > 0, 0 < thinking < settings.think_tokens and outside == thinking and ended
