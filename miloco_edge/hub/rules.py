@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from miloco_edge.hub.schedule import Schedule
+from miloco_edge.hub.schedule import ALWAYS, Schedule
 from miloco_edge.types import Decision
 
 Kind = Literal["state", "event"]
@@ -48,7 +48,7 @@ class Rule:
     """Once off, it stays off for at least so long; an event that comes back sooner is the same."""
     cooldown_s: float = 0.0
     """After it was told, it is not told again before so long."""
-    schedule: Schedule = Schedule()
+    schedule: Schedule = ALWAYS
     priority: int = 0
     """Higher goes first."""
     deadline_s: float | None = None

@@ -54,6 +54,9 @@ class Schedule:
         return cls(tuple(_span(text) for text in texts))
 
 
+ALWAYS = Schedule()
+
+
 def _span(text: str) -> Span:
     match = _SPAN.fullmatch(text.strip().lower())
     if match is None:
