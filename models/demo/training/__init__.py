@@ -1,0 +1,6 @@
+"""How the demo model is trained: Qwen2.5-VL in miniature, from nothing, on drawn scenes.
+
+    python -m models.demo.training.train RUN          vision, then questions; goes on where it stopped
+
+Needs the extra `train` (torch and transformers).
+"""

@@ -1,0 +1,129 @@
+"""Samples in batches, made by processes beside the training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from models.demo.training.samples import Sample, make_sample
+
+AHEAD = 4
+"""Batches that are drawn together and sorted by length, so that little is padded."""
+
+_MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073])
+_STD = torch.tensor([0.26862954, 0.26130258, 0.27577711])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """b samples of at most n ids, p patches and v visual tokens in all."""
+
+    patches: Tensor
+    """(p, 1176) uint8."""
+    grids: Tensor
+    """(media, 3) int64."""
+    ids: Tensor
+    """(b, n) int64."""
+    positions: Tensor
+    """(3, b, n) int64."""
+    mask: Tensor
+    """(b, 1, n, n) bool: who sees whom."""
+    weights: Tensor
+    """(b, n) float32."""
+    visual: Tensor
+    """(b, n) bool: where the v visual tokens go."""
+    states: Tensor
+    """(s,) int64, one for each actor in each frame."""
+    moments: Tensor
+    """(s,) int64."""
+    tokens: Tensor
+    """(k,) int64: visual tokens of those actors, one after the other."""
+    owners: Tensor
+    """(k,) int64: whose of the s they are."""
+    sides: Tensor
+    """(k, 4) float32."""
+
+    def pixels(self) -> Tensor:
+        """Normalised patches: (p, 1176) float32."""
+        cells = self.patches.view(-1, 3, 392).float() / 255
+        return ((cells - _MEAN[:, None]) / _STD[:, None]).view(-1, 1176)
+
+
+def collate(samples: list[Sample], pads: tuple[int, int]) -> Batch:
+    """A batch of samples; `pads` are the ids that visual tokens replace."""
+    longest = max(len(sample.ids) for sample in samples)
+    b = len(samples)
+    ids = np.full((b, longest), 0, np.int64)
+    positions = np.zeros((3, b, longest), np.int64)
+    segments = np.full((b, longest), -1, np.int64)
+    weights = np.zeros((b, longest), np.float32)
+    states, moments, tokens, owners, sides = [], [], [], [], []
+    seen = 0
+    for i, sample in enumerate(samples):
+        n = len(sample.ids)
+        ids[i, :n], positions[:, i, :n] = sample.ids, sample.positions
+        segments[i, :n], weights[i, :n] = sample.segments, sample.weights
+        for actor in sample.shown:
+            owners.append(np.full(len(actor.tokens), len(states)))
+            states.append(actor.state)
+            moments.append(actor.moment)
+            tokens.append(actor.tokens + seen)
+            sides.append(actor.sides)
+        seen += len(sample.patches) // 4
+    causal = np.tril(np.ones((longest, longest), bool))
+    same = (segments[:, :, None] == segments[:, None]) | (segments[:, None] == 0)
+    return Batch(
+        torch.from_numpy(np.concatenate([sample.patches for sample in samples])),
+        torch.tensor([grid for sample in samples for grid in sample.grids]),
+        torch.from_numpy(ids),
+        torch.from_numpy(positions),
+        torch.from_numpy(same & causal)[:, None],
+        torch.from_numpy(weights),
+        torch.from_numpy((segments == 0) & np.isin(ids, pads)),
+        torch.tensor(states, dtype=torch.int64),
+        torch.tensor(moments, dtype=torch.int64),
+        torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *tokens])),
+        torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *owners])),
+        torch.from_numpy(np.concatenate([np.zeros((0, 4), np.float32), *sides])),
+    )
+
+
+class _Stream(IterableDataset[Batch]):
+    def __init__(
+        self, tokenizer: Tokenizer, first_seed: int, size: int, questions: int, start: int
+    ) -> None:
+        self.tokenizer, self.first_seed, self.size = tokenizer, first_seed, size
+        self.questions, self.start = questions, start
+
+    def __iter__(self) -> Iterator[Batch]:
+        torch.set_num_threads(1)
+        group = self.start // AHEAD
+        while True:
+            first = self.first_seed + group * AHEAD * self.size
+            seeds = range(first, first + AHEAD * self.size)
+            samples = [make_sample(seed, self.tokenizer, self.questions) for seed in seeds]
+            samples.sort(key=lambda sample: len(sample.ids))
+            # Not in ascending order: a step's length would say when it comes.
+            order = np.random.default_rng(group).permutation(AHEAD)
+            for i in order[self.start - group * AHEAD :] if group == self.start // AHEAD else order:
+                yield collate(samples[i * self.size : (i + 1) * self.size], pads(self.tokenizer))
+            group += 1
+
+
+def pads(tokenizer: Tokenizer) -> tuple[int, int]:
+    """Ids that stand for visual tokens."""
+    return tokenizer.token_to_id("<|video_pad|>"), tokenizer.token_to_id("<|image_pad|>")
+
+
+def stream(
+    tokenizer: Tokenizer, first_seed: int, size: int, questions: int, start: int
+) -> Iterator[Batch]:
+    """Batches of `size` clips from batch `start` on, without end, made in another process."""
+    dataset = _Stream(tokenizer, first_seed, size, questions, start)
+    return iter(DataLoader(dataset, batch_size=None, num_workers=1, prefetch_factor=6))

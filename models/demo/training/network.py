@@ -1,0 +1,130 @@
+"""transformers' Qwen2.5-VL made quick to train on a CPU, and the heads that teach its ViT.
+
+The weights and results are those of the plain class. Attention within windows and pairs runs in
+one call for all blocks of a length, where transformers calls once for each block.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
+    Qwen2_5_VLVisionAttention,
+    apply_rotary_pos_emb_vision,
+)
+
+from models.demo.training.architecture import HIDDEN
+from models.demo.training.batches import Batch
+from models.demo.training.states import STATES
+
+Model = Any  # Qwen2_5_VLForConditionalGeneration, which carries no types
+
+
+class BlockAttention(Qwen2_5_VLVisionAttention):  # type: ignore[misc]
+    """The ViT's attention with all blocks of one length in one call."""
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        cu_seqlens: Tensor,
+        position_embeddings: tuple[Tensor, Tensor],
+        **_: Any,
+    ) -> Tensor:
+        """(n, hidden) to (n, hidden)."""
+        n = hidden_states.shape[0]
+        qkv = self.qkv(hidden_states).view(n, 3, self.num_heads, -1)
+        q, k = apply_rotary_pos_emb_vision(qkv[:, 0], qkv[:, 1], *position_embeddings)
+        parts = torch.stack([q, k, qkv[:, 2]], 1).to(qkv.dtype)
+        lengths = cu_seqlens.diff()
+        out = parts.new_empty(n, self.num_heads * self.head_dim)
+        for length in lengths.unique().tolist():
+            starts = cu_seqlens[:-1][lengths == length]
+            rows = (starts[:, None] + torch.arange(length)).view(-1)
+            block = parts[rows].view(len(starts), length, 3, self.num_heads, -1)
+            q, k, v = block.permute(2, 0, 3, 1, 4).unbind(0)
+            # On a CPU in bfloat16 two plain products are twice as quick as the fused kernel.
+            scores = (q * self.scaling) @ k.transpose(-1, -2)
+            mixed = scores.softmax(-1).to(v.dtype) @ v
+            out = out.index_copy(0, rows, mixed.transpose(1, 2).reshape(len(rows), -1))
+        return self.proj(out)  # type: ignore[no-any-return]
+
+
+def quicken(model: Model) -> Model:
+    """Swap in the quick attention; the weights stay where they are."""
+    for block in model.model.visual.blocks:
+        block.attn.__class__ = BlockAttention
+    return model
+
+
+class Teacher(nn.Module):
+    """What is asked of every visual token while the ViT learns to see; not part of the model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(HIDDEN)
+        self.states = nn.Linear(HIDDEN, 2 * len(STATES))
+        self.covered = nn.Linear(HIDDEN, 2)
+        self.sides = nn.Linear(HIDDEN, 8)
+
+    def forward(self, visual: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Loss, and the share of actors whose state is told from the mean over their tokens."""
+        visual = self.norm(visual.float())
+        moments = batch.moments[batch.owners]
+        picked = visual[batch.tokens]
+        rows = torch.arange(len(picked))
+        logits = self.states(picked).view(-1, 2, len(STATES))[rows, moments]
+        sizes = torch.bincount(batch.owners, minlength=len(batch.states)).clamp(min=1)
+        pooled = torch.zeros(len(batch.states), len(STATES), dtype=logits.dtype)
+        pooled = pooled.index_add(0, batch.owners, logits) / sizes[:, None]
+        each = F.cross_entropy(logits.float(), batch.states[batch.owners], reduction="none")
+        each = (each / sizes[batch.owners]).sum() / len(batch.states)
+        whole = F.cross_entropy(pooled.float(), batch.states)
+        sides = self.sides(picked).view(-1, 2, 4)[rows, moments]
+        off = F.smooth_l1_loss(sides.float(), batch.sides, reduction="none").mean(1)
+        off = (off / sizes[batch.owners]).sum() / len(batch.states)
+        truth = torch.zeros(len(visual), 2)
+        truth[batch.tokens, moments] = 1
+        covered = F.binary_cross_entropy_with_logits(self.covered(visual).float(), truth)
+        right = (pooled.argmax(1) == batch.states).float().mean()
+        return 0.5 * each + 0.5 * whole + 0.3 * off + covered, right
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the model would say where it is to speak."""
+
+    logits: Tensor
+    """(m, vocabulary), one for each id with a weight."""
+    targets: Tensor
+    """(m,)."""
+    weights: Tensor
+    """(m,)."""
+
+    def loss(self) -> Tensor:
+        """Weighted mean cross entropy."""
+        each = F.cross_entropy(self.logits.float(), self.targets, reduction="none")
+        return (each * self.weights).sum() / self.weights.sum()
+
+
+def see(model: Model, batch: Batch) -> Tensor:
+    """The ViT's visual tokens: (v, hidden)."""
+    return model.model.visual(batch.pixels(), grid_thw=batch.grids).pooler_output  # type: ignore[no-any-return]
+
+
+def speak(model: Model, batch: Batch, visual: Tensor) -> Said:
+    """The language model on prompts, media and answers."""
+    embedded = model.model.language_model.embed_tokens(batch.ids)
+    embedded = embedded.masked_scatter(batch.visual[..., None], visual.to(embedded.dtype))
+    hidden = model.model.language_model(
+        inputs_embeds=embedded,
+        position_ids=batch.positions,
+        attention_mask={"full_attention": batch.mask},
+        use_cache=False,
+    ).last_hidden_state
+    asked = batch.weights[:, 1:] > 0
+    logits = model.lm_head(hidden[:, :-1][asked])
+    return Said(logits, batch.ids[:, 1:][asked], batch.weights[:, 1:][asked])

@@ -1,0 +1,112 @@
+"""A seed becomes a training sample: pixels, token ids, positions and what is to be learnt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from miloco_edge.prompt import grid_positions, next_position, temporal_step
+from miloco_edge.prompt.chat import VISION_END, VISION_START
+from models.demo.scenes import Scene, render
+from models.demo.scenes.seeds import Dice
+from models.demo.training.conversation import Conversation, converse
+from models.demo.training.states import Shown, shown
+
+Layout = Literal["video", "images"]
+
+IMAGES_SHARE = 0.12
+"""Of the clips with at most four frames, those shown as pictures of their own."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A clip and what is said about it.
+
+    `ids` and all beside it are of the same length n: the prompt's opening and the media
+    (segment 0), then each exchange (1, 2, ...), which sees segment 0 and itself alone.
+    """
+
+    seed: int
+    patches: NDArray[np.uint8]
+    """(p, 1176): as Qwen2VLImageProcessor lays them out, before normalisation."""
+    grids: list[tuple[int, int, int]]
+    ids: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    """(3, n)."""
+    segments: NDArray[np.int64]
+    weights: NDArray[np.float32]
+    """How much is learnt from an id as the next token; 0 for a prompt's."""
+    shown: list[Shown]
+    conversation: Conversation
+
+
+def make_sample(seed: int, tokenizer: Tokenizer, questions: int, draw: int = 0) -> Sample:
+    """The sample of a seed; the same one every time for a `draw`."""
+    scene = render(seed)
+    dice = Dice(seed, "layout", draw)
+    images = len(scene.frames) <= 4 and dice.chance(IMAGES_SHARE)
+    return lay_out(
+        scene, converse(scene, tokenizer, questions, draw), tokenizer, "images" if images else "video"
+    )
+
+
+def lay_out(
+    scene: Scene, conversation: Conversation, tokenizer: Tokenizer, layout: Layout
+) -> Sample:
+    """Put a scene and a conversation about it in the order that the runtime feeds them in."""
+    count, height, width, _ = scene.frames.shape
+    if layout == "video":
+        pairs = [(i, i + 1) for i in range(0, count, 2)]
+        grids = [(count // 2, height // 14, width // 14)]
+    else:
+        pairs = [(i, i) for i in range(count)]
+        grids = [(1, height // 14, width // 14)] * count
+    step = temporal_step(scene.fps)
+    start, end, pad = (
+        tokenizer.token_to_id(token)
+        for token in (VISION_START, VISION_END, "<|video_pad|>" if layout == "video" else "<|image_pad|>")
+    )
+    ids: list[int] = list(conversation.opening)
+    positions = [np.tile(np.arange(len(ids)), (3, 1))]
+    at = len(ids)
+    for t, h, w in grids:
+        grid = (t, h // 2, w // 2)
+        positions.append(np.full((3, 1), at))
+        positions.append(grid_positions(at + 1, grid, step))
+        at = next_position(at + 1, grid, step)
+        positions.append(np.full((3, 1), at))
+        at += 1
+        ids += [start, *[pad] * (t * h * w // 4), end]
+    segments = [0] * len(ids)
+    weights = [0.0] * len(ids)
+    for i, exchange in enumerate(conversation.exchanges):
+        n = len(exchange.ids)
+        ids += exchange.ids
+        positions.append(np.tile(np.arange(at, at + n), (3, 1)))
+        segments += [i + 1] * n
+        said = sum(exchange.learn_from)
+        # Between a mean over tokens and one over answers: a yes is not drowned by long thoughts.
+        weights += [said**-0.5 if learn else 0.0 for learn in exchange.learn_from]
+    return Sample(
+        scene.plan.seed,
+        patches(scene.frames, pairs),
+        grids,
+        np.array(ids, np.int64),
+        np.concatenate(positions, 1).astype(np.int64),
+        np.array(segments, np.int64),
+        np.array(weights, np.float32),
+        shown(scene, pairs),
+        conversation,
+    )
+
+
+def patches(frames: NDArray[np.uint8], pairs: list[tuple[int, int]]) -> NDArray[np.uint8]:
+    """Frames (n, h, w, 3) in pairs as patches (p, 1176), in the order of transformers' processor."""
+    _, height, width, _ = frames.shape
+    h, w = height // 14, width // 14
+    stacked = frames[np.array(pairs)].reshape(len(pairs), 2, h // 2, 2, 14, w // 2, 2, 14, 3)
+    return np.ascontiguousarray(stacked.transpose(0, 2, 5, 3, 6, 8, 1, 4, 7)).reshape(-1, 1176)

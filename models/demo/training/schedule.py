@@ -1,0 +1,71 @@
+"""The training's stages, and the optimisers that serve them all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+Stage = Literal["vision", "supervised"]
+
+CLIPS = 16
+"""In a step."""
+WARM_UP = 60
+"""Steps from rest to the full rate, at the start of each stage."""
+DECAY = 0.35
+"""Of the last stage's steps, those over which the rate falls to nothing."""
+
+MATRIX_RATE = 3e-3
+OTHER_RATE = 2e-3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long each stage is."""
+
+    vision: int = 1000
+    supervised: int = 2100
+    questions: int = 6
+    """About each clip, in the supervised stage."""
+
+    def steps(self, stage: Stage) -> int:
+        """Steps of a stage."""
+        return self.vision if stage == "vision" else self.supervised
+
+    def rate(self, stage: Stage, step: int) -> float:
+        """Share of the full learning rate at a step."""
+        warm = min(1.0, (step + 1) / WARM_UP)
+        if stage == "vision":
+            return warm
+        left = (self.supervised - step) / (DECAY * self.supervised)
+        return min(warm, max(left, 0.0))
+
+    def lesson(self, stage: Stage, step: int) -> float:
+        """Weight of the teacher's loss: whole at first, a fifth by half of the second stage."""
+        if stage == "vision":
+            return 1.0
+        return max(0.2, 1.0 - 1.6 * step / self.supervised)
+
+
+def optimisers(model: nn.Module, teacher: nn.Module) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices within blocks (Jordan 2024), AdamW for all else."""
+    matrices, others = [], list(teacher.parameters())
+    for name, weight in model.named_parameters():
+        inner = weight.ndim == 2 and "embed" not in name and "lm_head" not in name
+        (matrices if inner else others).append(weight)
+    return [
+        torch.optim.Muon(
+            matrices, lr=MATRIX_RATE, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"
+        ),
+        torch.optim.AdamW(others, lr=OTHER_RATE, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
+
+
+def set_rate(optimizers: Iterable[torch.optim.Optimizer], share: float) -> None:
+    """Set each optimiser to a share of its full rate."""
+    for optimizer, full in zip(optimizers, (MATRIX_RATE, OTHER_RATE), strict=True):
+        for group in optimizer.param_groups:
+            group["lr"] = full * share
