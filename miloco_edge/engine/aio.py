@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TypeVar, Unpack
 
 from miloco_edge.engine.engine import Engine, LoadOptions, LookOptions
-from miloco_edge.engine.scene import AskOptions, Scene
+from miloco_edge.engine.scene import AskOptions, DecideOptions, HasText, Scene
 from miloco_edge.engine.worker import Request
 from miloco_edge.prompt.thinking import Piece
-from miloco_edge.types import Answer
+from miloco_edge.types import Answer, Decision
 from miloco_edge.video import Clip
 
 T = TypeVar("T")
@@ -49,6 +49,12 @@ class AsyncScene:
             await _outcome(request)
         finally:
             request.interrupt.cancel()
+
+    async def decide(
+        self, rules: Sequence[str | HasText], **options: Unpack[DecideOptions]
+    ) -> list[Decision]:
+        """As Scene.decide."""
+        return list((await _outcome(self.scene.start_decide(rules, **options))).decisions)
 
     async def close(self) -> None:
         """As Scene.close."""

@@ -164,10 +164,11 @@ class Engine:
         sampling = Sampling(
             self.files.sampling.temperature, self.files.sampling.top_p, grammar=grammar
         )
+        smart_home = options.get("smart_home", False)
         interrupt = Interrupt(budget.seconds)
 
         def work() -> Scene:
-            return self._look(clip, budget, system, sampling, interrupt)
+            return self._look(clip, budget, system, sampling, smart_home, interrupt)
 
         return self._worker.submit(work, interrupt)
 
@@ -200,6 +201,7 @@ class Engine:
         budget: Budget,
         system: str,
         sampling: Sampling,
+        smart_home: bool,
         interrupt: Interrupt,
     ) -> Scene:
         started = time.perf_counter()
@@ -218,6 +220,8 @@ class Engine:
             fitted,
             facts=self._loaded.facts,
             sampling=sampling,
+            smart_home=smart_home,
+            calibration=self.files.calibration,
             tokens_per_second=self.files.preprocessor.tokens_per_second,
             fit_s=fit_s,
         )

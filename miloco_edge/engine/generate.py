@@ -109,7 +109,7 @@ class Generator:
             if self._first_token_at is None:
                 self._first_token_at = time.perf_counter()
             if self._top_logprobs and not thinking:
-                logits = self._context.last_logits()
+                logits = self._context.logits_at(-1)
                 self._logprobs.append(token_logprob(model, logits, token, self._top_logprobs))
             if model.ends_generation(token):
                 if thinking and self._parser.opened:

@@ -8,11 +8,12 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TypedDict, TypeVar, Unpack
+from typing import Protocol, TypedDict, TypeVar, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
+from miloco_edge.engine.decide import MAX_OUTSIDE_MASS, Reader, judge, unknown
 from miloco_edge.engine.generate import Generation, Generator, cells_needed
 from miloco_edge.engine.interrupt import Interrupt
 from miloco_edge.engine.look import Lookout, Prefilled
@@ -20,11 +21,21 @@ from miloco_edge.engine.worker import Request, Worker
 from miloco_edge.errors import ClosedError
 from miloco_edge.llama import Interrupted
 from miloco_edge.prompt import ChatFacts, Text, Turn, question, temporal_step
-from miloco_edge.prompt.chat import EMPTY_THINK, END_OF_TURN
+from miloco_edge.prompt.chat import EMPTY_THINK, END_OF_TURN, Language
+from miloco_edge.prompt.decision import SMART_HOME_PREFIX, rule_question
 from miloco_edge.prompt.grounding import Grounding, parse_grounding
 from miloco_edge.prompt.thinking import Piece
-from miloco_edge.types import Answer, Budget, Sampling, Span, Timings, Usage
-from miloco_edge.video import FittedClip
+from miloco_edge.types import (
+    Answer,
+    Budget,
+    Calibration,
+    Decision,
+    Sampling,
+    Span,
+    Timings,
+    Usage,
+)
+from miloco_edge.video import FittedClip, unusable
 
 T = TypeVar("T")
 
@@ -57,6 +68,45 @@ class AskOptions(TypedDict, total=False):
     """Defaults to the scene's."""
     top_logprobs: int
     """Report that many candidates for each token of the answer (not of the thinking)."""
+
+
+class DecideOptions(TypedDict, total=False):
+    """How to decide."""
+
+    budget: Budget | None
+    """Seconds for all rules together; what is not read by then is unknown."""
+    language: Language | None
+    """Language of the question around each rule; the rule's own by default."""
+    as_written: bool
+    """The rules are whole questions: ask them as they are."""
+    live: bool
+    """The clip is a window of a live camera: pictures that are all the same are a frozen one."""
+    max_outside_mass: float
+    """Unknown above this mass of words that are neither yes nor no."""
+    calibration: Calibration | None
+    """Instead of the model's own; `Calibration()` leaves the odds as they are."""
+
+
+class HasText(Protocol):
+    """A rule that knows more than its sentence."""
+
+    @property
+    def text(self) -> str:
+        """The sentence."""
+        ...
+
+
+@dataclass(frozen=True)
+class Decided:
+    """Decisions and what they cost together."""
+
+    decisions: tuple[Decision, ...]
+    """In the order of the rules."""
+    usage: Usage
+    timings: Timings
+
+    def __iter__(self) -> Iterator[Decision]:
+        return iter(self.decisions)
 
 
 class AnswerStream:
@@ -103,6 +153,8 @@ class Scene:
         *,
         facts: ChatFacts,
         sampling: Sampling,
+        smart_home: bool,
+        calibration: Calibration,
         tokens_per_second: float,
         fit_s: float,
     ) -> None:
@@ -113,6 +165,7 @@ class Scene:
         self._worker, self._lookout, self._prefilled = worker, lookout, prefilled
         self.sampling = sampling
         self._facts = facts
+        self._smart_home, self._calibration = smart_home, calibration
         self._tokens_per_second = tokens_per_second
         self._in_flight: weakref.WeakSet[Interrupt] = weakref.WeakSet()
         self._asked = False
@@ -173,6 +226,24 @@ class Scene:
         interrupt = Interrupt(ask.budget.seconds)
         return self._submit(lambda: self._answer(ask, interrupt, emit), interrupt)
 
+    def decide(
+        self, rules: Sequence[str | HasText], **options: Unpack[DecideOptions]
+    ) -> list[Decision]:
+        """Whether each rule ("Someone is reading") holds, from the odds of yes and no.
+
+        All rules are decoded together, and what their questions have in common once. Raises
+        ContextFullError if not even one rule fits, ClosedError after `close`.
+        """
+        return list(self.start_decide(rules, **options).result().decisions)
+
+    def start_decide(
+        self, rules: Sequence[str | HasText], **options: Unpack[DecideOptions]
+    ) -> Request[Decided]:
+        """As `decide`, without waiting."""
+        texts = [rule if isinstance(rule, str) else rule.text for rule in rules]
+        interrupt = Interrupt((options.get("budget") or Budget()).seconds)
+        return self._submit(lambda: self._decide(texts, options, interrupt), interrupt)
+
     def logits(
         self, question: str, *, continuation: Sequence[int] = (), think: bool = False
     ) -> NDArray[np.float32]:
@@ -227,6 +298,44 @@ class Scene:
         pieces = question(ask.question, history=ask.history, think=ask.think, facts=self._facts)
         pending = [Text(self._prefilled.pending, special=True)]
         return self._lookout.tokenize(pending + pieces)
+
+    def _decide(
+        self, rules: Sequence[str], options: DecideOptions, interrupt: Interrupt
+    ) -> Decided:
+        started = time.perf_counter()
+        reason: str | None = self._prefilled.stopped or interrupt.reason()
+        if reason is None and self.clip is not None:
+            reason = unusable(self.clip.frames, live=options.get("live", False))
+        if reason is not None or not rules:
+            total = Timings(total_s=time.perf_counter() - started)
+            return Decided(tuple(unknown(rule, reason or "") for rule in rules), self.usage, total)
+        language = options.get("language")
+        asked = [
+            rule if options.get("as_written") else rule_question(rule, language) for rule in rules
+        ]
+        suffixes = [self._suffix(Ask(text, Budget(), (), False, Sampling(), 0)) for text in asked]
+        reader = Reader(
+            self._lookout.context,
+            self._lookout.model,
+            thinks=self._facts.thinks,
+            answer_prefix=SMART_HOME_PREFIX if self._smart_home else "",
+        )
+        sequence, position = self._prefilled.sequence, self._prefilled.position
+        readings = reader.read(sequence, position, suffixes, interrupt)
+        self._asked = True
+        calibration = options.get("calibration") or self._calibration
+        limit = options.get("max_outside_mass", MAX_OUTSIDE_MASS)
+        decisions = tuple(
+            judge(rule, reading, calibration, limit)
+            for rule, reading in zip(rules, readings, strict=True)
+        )
+        took = time.perf_counter() - started
+        prompt = self._prefilled.tokens + sum(map(len, suffixes))
+        return Decided(
+            decisions,
+            replace(self.usage, prompt_tokens=prompt),
+            Timings(prefill_s=took, total_s=took),
+        )
 
     def _answer(self, ask: Ask, interrupt: Interrupt, emit: Callable[[Piece], None]) -> Answer:
         started = time.perf_counter()

@@ -6,6 +6,7 @@ from miloco_edge.llama.activations import Modality as Modality
 from miloco_edge.llama.activations import Observed as Observed
 from miloco_edge.llama.context import Context as Context
 from miloco_edge.llama.context import Interrupted as Interrupted
+from miloco_edge.llama.context import Run as Run
 from miloco_edge.llama.model import TextModel as TextModel
 from miloco_edge.llama.native import AbortFlag as AbortFlag
 from miloco_edge.llama.native import system_info as system_info

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import llama_cpp
 import numpy as np
@@ -15,6 +16,20 @@ from miloco_edge.llama.activations import ActivationSums, observing
 from miloco_edge.llama.model import TextModel
 
 _DECODE_NO_SLOT, _DECODE_ABORTED = 1, 2
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """Text tokens one after another, in one sequence or shared by several.
+
+    Sequences that share a run must have all that came before it in common, too.
+    """
+
+    sequences: tuple[int, ...]
+    tokens: NDArray[np.int32]
+    """(n,) int32, at least one."""
+    position: int
+    """Of the first token."""
 
 
 class Interrupted(Exception):
@@ -75,6 +90,16 @@ class Context:
             llama_cpp.llama_free(self.handle)
             self.handle = None
 
+    @property
+    def free_sequences(self) -> int:
+        """How many more sequences there may be."""
+        return len(self._free_sequences)
+
+    @property
+    def free_cells(self) -> int:
+        """How many more tokens fit."""
+        return self.n_ctx - sum(self._own_cells.values())
+
     def new_sequence(self, copy_of: int | None = None) -> int:
         """An empty sequence, or one that shares the cells of another."""
         if not self._free_sequences:
@@ -98,11 +123,10 @@ class Context:
 
     def reserve(self, cells: int) -> None:
         """Raise ContextFullError unless `cells` more tokens fit."""
-        available = self.n_ctx - sum(self._own_cells.values())
-        if cells > available:
+        if cells > self.free_cells:
             raise ContextFullError(
                 cells,
-                available,
+                self.free_cells,
                 hint="raise --context, lower --visual-tokens or --max-tokens, or close scenes",
             )
 
@@ -123,8 +147,11 @@ class Context:
             check()
             part = slice(start, start + self.n_batch)
             last = start + self.n_batch >= len(tokens)
-            self._decode(sequence, positions[part], tokens=tokens[part], outputs=int(last))
-        return self.last_logits()
+            wanted = np.zeros(len(tokens[part]), np.int8)
+            wanted[-1] = last
+            owners = [((sequence,), len(wanted))]
+            self._decode(owners, positions[part], wanted, tokens=tokens[part])
+        return self.logits_at(-1)
 
     def decode_every(
         self, sequence: int, tokens: NDArray[np.int32], position: int
@@ -134,9 +161,29 @@ class Context:
         for start in range(0, len(tokens), self.n_batch):
             part = tokens[start : start + self.n_batch]
             positions = np.arange(len(part), dtype=np.int32) + position + start
-            self._decode(sequence, positions, tokens=part, outputs=len(part))
-            rows += [self._logits_of(i) for i in range(len(part))]
+            wanted = np.ones(len(part), np.int8)
+            self._decode([((sequence,), len(part))], positions, wanted, tokens=part)
+            rows += [self.logits_at(i) for i in range(len(part))]
         return np.stack(rows)
+
+    def decode_runs(self, runs: Sequence[Run]) -> list[int]:
+        """Decode several runs, at most `n_batch` tokens in all, in one go.
+
+        Returns for each run the place of its last token, for `logits_at` and the samplers until
+        the next decode. A run comes after those that its sequences build on. Raises as
+        `decode_tokens`; what is not finite shows when it is read.
+        """
+        lengths = [len(run.tokens) for run in runs]
+        ends = np.cumsum(lengths) - 1
+        wanted = np.zeros(sum(lengths), np.int8)
+        wanted[ends] = 1
+        self._decode(
+            [(run.sequences, len(run.tokens)) for run in runs],
+            np.concatenate([run.position + np.arange(len(run.tokens)) for run in runs]),
+            wanted,
+            tokens=np.concatenate([run.tokens for run in runs]),
+        )
+        return [int(end) for end in ends]
 
     def decode_visual(
         self,
@@ -156,32 +203,38 @@ class Context:
         for start in range(0, n, self.n_batch):
             check()
             part = slice(start, start + self.n_batch)
-            self._decode(sequence, sections[:, part], embeddings=embeddings[part], outputs=0)
+            wanted = np.zeros(len(embeddings[part]), np.int8)
+            owners = [((sequence,), len(wanted))]
+            self._decode(owners, sections[:, part], wanted, embeddings=embeddings[part])
 
     def _decode(
         self,
-        sequence: int,
+        owners: Sequence[tuple[tuple[int, ...], int]],
         positions: NDArray[np.int32],
+        wanted: NDArray[np.int8],
         *,
         tokens: NDArray[np.int32] | None = None,
         embeddings: NDArray[np.float32] | None = None,
-        outputs: int,
     ) -> None:
-        """One llama_decode over arrays of ours; the last `outputs` tokens get logits.
+        """One llama_decode over arrays of ours.
+
+        `owners` says which sequences the tokens belong to, as (sequences, number of tokens) in
+        order; `wanted` (n,) which tokens get logits.
 
         llama_batch_init is not used: it allocates one position a token, and visual tokens need
         four (heap corruption otherwise). The arrays live until the call returns.
         """
         n = positions.shape[-1]
         positions = np.ascontiguousarray(positions, dtype=np.int32).reshape(-1)
-        counts = np.ones(n, np.int32)
-        ids = np.full(n, sequence, np.int32)
-        id_pointers = (ids.ctypes.data + ids.itemsize * np.arange(n)).astype(np.uintp)
-        wanted = (np.arange(n) >= n - outputs).astype(np.int8)
+        sequences = [np.array(who, np.int32) for who, count in owners for _ in range(count)]
+        counts = np.array([len(who) for who in sequences], np.int32)
+        ids = np.concatenate(sequences)
+        starts = np.cumsum(counts) - counts
+        id_pointers = (ids.ctypes.data + ids.itemsize * starts).astype(np.uintp)
         if self._observer is not None and tokens is not None:
             # Rows without outputs skip the last block's FFN (llama-graph.cpp, inp_out_ids). Any
             # text row may be an output; visual rows never are, in calibration as in inference.
-            wanted[:] = True
+            wanted = np.ones(n, np.int8)
         batch = llama_cpp.llama_batch()
         batch.n_tokens = n
         if tokens is not None:
@@ -203,13 +256,15 @@ class Context:
             raise ContextFullError(n, 0, hint="raise --context, or close scenes")
         if status != 0:
             raise EngineError(f"llama_decode failed with {status}: {native.take_last_error()}")
-        self._own_cells[sequence] += n
+        # Shared cells are counted once, for the first; those who share are dropped together.
+        for who, count in owners:
+            self._own_cells[who[0]] += count
 
-    def last_logits(self) -> NDArray[np.float32]:
-        """Logits (n_vocab,) of the last token decoded with them; NonFiniteError on NaN."""
-        return self._logits_of(-1)
+    def logits_at(self, index: int) -> NDArray[np.float32]:
+        """Logits (n_vocab,) at a place of the last decode, -1 for its last token with logits.
 
-    def _logits_of(self, index: int) -> NDArray[np.float32]:
+        Raises NonFiniteError on NaN.
+        """
         pointer = llama_cpp.llama_get_logits_ith(self.handle, index)
         logits = np.ctypeslib.as_array(pointer, (self.model.n_vocab,)).copy()
         if not np.isfinite(logits).all():

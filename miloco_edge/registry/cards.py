@@ -15,8 +15,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from miloco_edge.registry.defaults import preprocessor_from, sampling_from
-from miloco_edge.types import Preprocessor, SamplingDefaults
+from miloco_edge.registry.defaults import calibration_from, preprocessor_from, sampling_from
+from miloco_edge.types import Calibration, Preprocessor, SamplingDefaults
 
 Kind = Literal["pair", "checkpoint"]
 
@@ -60,6 +60,8 @@ class Card:
     published_size: str | None
     preprocessor: Preprocessor
     sampling: SamplingDefaults
+    calibration: Calibration
+    """Of p_yes."""
     scores: tuple[ScoreTable, ...]
     notes: tuple[str, ...]
 
@@ -103,6 +105,7 @@ def read_card(path: Path) -> Card:
         published_size=table.get("published_size"),
         preprocessor=preprocessor_from(table.get("preprocessor"), path, Preprocessor()),
         sampling=sampling_from(table.get("sampling"), path, SamplingDefaults()),
+        calibration=calibration_from(table.get("p_yes"), path, Calibration()),
         scores=_scores(table, path),
         notes=tuple(table.get("notes", ())),
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from miloco_edge.errors import ModelMismatchError
-from miloco_edge.types import Preprocessor, SamplingDefaults
+from miloco_edge.types import Calibration, Preprocessor, SamplingDefaults
 
 HINT = "correct the file, or remove it to use the model's defaults"
 
@@ -52,6 +52,23 @@ def sampling_from(table: object, where: Path, default: SamplingDefaults) -> Samp
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= high:
             raise ModelMismatchError(
                 where, f"{name}: expected 0 to {high:g}, got {value!r}", hint=HINT
+            )
+        fields[name] = float(value)
+    return replace(default, **fields)
+
+
+def calibration_from(table: object, where: Path, default: Calibration) -> Calibration:
+    """`default` with `a` and `b` of the table `p_yes`. Raises ModelMismatchError."""
+    given = _given(table, where)
+    fields: dict[str, float] = {}
+    for name in ("a", "b"):
+        if name not in given:
+            continue
+        value = given[name]
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not abs(value) <= 1000:
+            raise ModelMismatchError(
+                where, f"p_yes.{name}: expected -1000 to 1000, got {value!r}", hint=HINT
             )
         fields[name] = float(value)
     return replace(default, **fields)

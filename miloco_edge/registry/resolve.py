@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from miloco_edge.errors import ModelNotFoundError
 from miloco_edge.registry import cache
 from miloco_edge.registry.cards import Card, card_of_file, load_cards
 from miloco_edge.registry.choice import choose_mmproj, choose_text, is_mmproj, the_only
-from miloco_edge.registry.defaults import preprocessor_from, sampling_from
+from miloco_edge.registry.defaults import calibration_from, preprocessor_from, sampling_from
 from miloco_edge.registry.gguf_header import read_header
 from miloco_edge.registry.manifest import (
     Manifest,
@@ -25,7 +25,7 @@ from miloco_edge.registry.manifest import (
 )
 from miloco_edge.registry.pair import check_architecture
 from miloco_edge.registry.reference import Reference, parse
-from miloco_edge.types import Preprocessor, SamplingDefaults
+from miloco_edge.types import Calibration, Preprocessor, SamplingDefaults
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,8 @@ class ModelFiles:
     """The text file's quantization: Q4_K_M."""
     preprocessor: Preprocessor
     sampling: SamplingDefaults
+    calibration: Calibration = field(default_factory=Calibration)
+    """Of p_yes."""
     card: Card | None = None
     manifest: Manifest | None = None
     sha256: str | None = None
@@ -74,9 +76,11 @@ def resolve(
     encoder = _find_mmproj(reference, text, manifest, card, mmproj)
     preprocessor = card.preprocessor if card else Preprocessor()
     sampling = card.sampling if card else SamplingDefaults()
+    calibration = card.calibration if card else Calibration()
     if manifest is not None and where is not None:
         preprocessor = preprocessor_from(manifest.get("preprocessor"), where, preprocessor)
         sampling = sampling_from(manifest.get("sampling"), where, sampling)
+        calibration = calibration_from(manifest.get("p_yes"), where, calibration)
     return ModelFiles(
         name=_name(reference, text, header.file_type),
         text=text,
@@ -84,6 +88,7 @@ def resolve(
         file_type=header.file_type,
         preprocessor=preprocessor,
         sampling=sampling,
+        calibration=calibration,
         card=card,
         manifest=manifest,
         sha256=output_sha256(manifest, text.name) or cache.checksum_of(text),

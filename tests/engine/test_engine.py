@@ -67,9 +67,9 @@ def test_a_second_question_costs_its_suffix_alone(
         decoded: list[int] = []
         real = type(context)._decode
 
-        def count(self: Any, sequence: int, positions: Any, **rest: Any) -> None:
+        def count(self: Any, owners: Any, positions: Any, *rest: Any, **named: Any) -> None:
             decoded.append(positions.shape[-1])
-            real(self, sequence, positions, **rest)
+            real(self, owners, positions, *rest, **named)
 
         monkeypatch.setattr(type(context), "_decode", count)
         monkeypatch.setattr(type(vision), "encode", lambda *_: pytest.fail("the ViT ran again"))
