@@ -1,0 +1,87 @@
+"""A child process: spawned, listened to, ended, and what it died of."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Sequence
+
+from miloco_edge.engine.child_wire import Channel
+
+log = logging.getLogger(__name__)
+
+COMMAND = (sys.executable, "-m", "miloco_edge.engine.child_main")
+_LAST_WORDS = 12
+_QUOTED = 3
+_END_S = 0.3
+"""How long a child that was hung up on may take to end by itself."""
+
+
+class ChildProcess:
+    """One run of the child. Spawned, never forked: no lock or thread of this process goes along."""
+
+    def __init__(self, command: Sequence[str] = COMMAND) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            descriptor = theirs.fileno()
+            self._process = subprocess.Popen(
+                [*command, str(descriptor)],
+                pass_fds=(descriptor,),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+        self.channel = Channel(ours)
+        self._killed = False
+        self._said: deque[str] = deque(maxlen=_LAST_WORDS)
+        self._listener = threading.Thread(
+            target=self._listen, name="miloco-edge-child-stderr", daemon=True
+        )
+        self._listener.start()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def end(self) -> str:
+        """Hang up, and see it end: what it died of, in its own last words if it had any."""
+        self.channel.close()
+        try:
+            # One that is dying of itself tells us of what.
+            self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self._process.wait()
+        self._listener.join(_END_S)
+        code = self._process.returncode
+        if self._killed:
+            cause = "it was ended"
+        elif code >= 0:
+            cause = f"it ended with code {code}"
+        else:
+            cause = f"{signal.Signals(-code).name} ended it"
+            if code == -signal.SIGKILL:
+                cause += ", as the system does when it is short of memory"
+        return "; ".join([cause, *list(self._said)[-_QUOTED:]])
+
+    def kill(self) -> None:
+        """End it now."""
+        self._killed = True
+        self._process.kill()
+
+    def _listen(self) -> None:
+        assert self._process.stderr is not None
+        with self._process.stderr as lines:
+            for line in lines:
+                text = line.decode(errors="replace").rstrip()
+                if text:
+                    self._said.append(text)
+                    log.info("child: %s", text)

@@ -1,0 +1,177 @@
+"""A model in this process, as a hub takes it: one call for a window, loaded when it is needed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar, Unpack
+
+from miloco_edge.engine.engine import Engine, LoadOptions
+from miloco_edge.engine.protocol import Emit, EngineState, Pending, Seen
+from miloco_edge.engine.scene import AskOptions
+from miloco_edge.engine.worker import Request
+from miloco_edge.errors import ClosedError
+from miloco_edge.prompt import Piece
+from miloco_edge.types import Answer, Budget
+from miloco_edge.video import Clip
+
+T = TypeVar("T")
+
+_LEAST_S = 1e-6
+"""A budget's seconds when none are left: the stage begins, finds that, and says so."""
+
+
+class LocalEngine:
+    """An Engine behind the protocol that a hub knows (`WindowEngine`)."""
+
+    slots = 1
+
+    def __init__(self, load: Callable[[], Engine]) -> None:
+        self._load = load
+        self._engine: Engine | None = None
+        self._name = ""
+        self._closed = False
+        self._loading = threading.Lock()
+        # They wait for the one thread that owns the model; a question must not wait for a free one.
+        self._waiters = ThreadPoolExecutor(max_workers=16, thread_name_prefix="miloco-edge-window")
+        self._live: set[_Cancel] = set()
+
+    @classmethod
+    def of(cls, ref: str | Path | None = None, **options: Unpack[LoadOptions]) -> LocalEngine:
+        """An engine that loads `ref` as Engine.load does, when it is first needed."""
+        return cls(lambda: Engine.load(ref, **options))
+
+    @property
+    def name(self) -> str:
+        """The model's name; empty before it was first loaded."""
+        return self._name
+
+    @property
+    def state(self) -> EngineState:
+        """Whether the model is in memory."""
+        if self._closed:
+            return "closed"
+        if self._engine is not None:
+            return "ready"
+        return "loading" if self._loading.locked() else "unloaded"
+
+    def load(self) -> None:
+        """Have the model in memory."""
+        self._loaded()
+
+    def unload(self) -> None:
+        """Free the model after what is under way."""
+        with self._loading:
+            engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.close()
+
+    def close(self) -> None:
+        """Stop everything and free the model."""
+        self._closed = True
+        for cancel in list(self._live):
+            cancel()
+        self.unload()
+        self._waiters.shutdown(wait=True)
+
+    def decide(
+        self, clip: Clip, rules: Sequence[str], *, budget: Budget | None = None
+    ) -> Pending[Seen]:
+        """As WindowEngine.decide."""
+        clock = _Clock(budget or Budget())
+
+        def work(cancel: _Cancel) -> Seen:
+            began = time.perf_counter()
+            look = self._loaded().start_look(clip, budget=clock.left())
+            with cancel.result(look) as scene:
+                decided = cancel.result(scene.start_decide(rules, budget=clock.left()))
+                timings = replace(scene.timings, total_s=time.perf_counter() - began)
+                degraded = None if scene.clip is None else scene.clip.degraded
+                return Seen(tuple(decided), scene.usage, timings, degraded)
+
+        return self._start(work)
+
+    def ask(
+        self,
+        clip: Clip | None,
+        question: str,
+        *,
+        emit: Emit | None = None,
+        **options: Unpack[AskOptions],
+    ) -> Pending[Answer]:
+        """As WindowEngine.ask."""
+        clock = _Clock(options.pop("budget", None) or Budget())
+
+        def work(cancel: _Cancel) -> Answer:
+            look = self._loaded().start_look(clip, budget=clock.left(), urgent=True)
+            with cancel.result(look) as scene:
+                request = scene.start_ask(
+                    question, emit=emit or _ignore, budget=clock.left(), urgent=True, **options
+                )
+                return cancel.result(request)
+
+        return self._start(work)
+
+    def _loaded(self) -> Engine:
+        with self._loading:
+            if self._closed:
+                raise ClosedError("expected an open engine, got one that was closed")
+            if self._engine is None:
+                self._engine = self._load()
+                self._name = self._engine.files.name
+            return self._engine
+
+    def _start(self, work: Callable[[_Cancel], T]) -> Pending[T]:
+        cancel = _Cancel()
+        if self._closed:
+            raise ClosedError("expected an open engine, got one that was closed")
+        self._live.add(cancel)
+        future: Future[T] = self._waiters.submit(work, cancel)
+        future.add_done_callback(lambda _: self._live.discard(cancel))
+        return Pending(future, cancel)
+
+
+class _Cancel:
+    """One window's change of mind, wherever in it the work is."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._wanted = False
+        self._stop: Callable[[], None] | None = None
+
+    def __call__(self) -> None:
+        with self._lock:
+            self._wanted = True
+            stop = self._stop
+        if stop is not None:
+            stop()
+
+    def result(self, request: Request[T]) -> T:
+        """Wait for a stage of the work, which can be stopped meanwhile."""
+        with self._lock:
+            self._stop = request.interrupt.cancel
+            wanted = self._wanted
+        if wanted:
+            request.interrupt.cancel()
+        return request.result()
+
+
+class _Clock:
+    """What is left of a budget's seconds, which count from when the window was handed over."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._end = None if budget.seconds is None else time.monotonic() + budget.seconds
+
+    def left(self) -> Budget:
+        if self._end is None:
+            return self._budget
+        return replace(self._budget, seconds=max(self._end - time.monotonic(), _LEAST_S))
+
+
+def _ignore(_: Piece) -> None:
+    pass
