@@ -14,7 +14,7 @@ import numpy as np
 
 from miloco_edge.errors import MediaError, MediaNotFoundError
 from miloco_edge.types import RGB, Layout
-from miloco_edge.video import camera, decode, picture, sample
+from miloco_edge.video import address, camera, decode, picture, sample
 
 log = logging.getLogger(__name__)
 
@@ -192,7 +192,7 @@ class Clip:
         answers and shows nothing. A URL's credentials appear in no message.
         """
         shown = camera.watch(source, seconds=seconds, fps=fps, timeout_s=timeout_s)
-        name = camera.masked(source)
+        name = address.masked(source)
         return cls(_of_one_size(name, shown), fps, name)
 
 

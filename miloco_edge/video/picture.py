@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,6 +49,12 @@ def read_picture(path: Path) -> RGB:
         return _rgb(image, path)
 
 
+def decode_picture(data: bytes, source: str) -> RGB:
+    """The picture in `data`, as `read_picture` gives it; `source` names it in a `MediaError`."""
+    with _opened(source, data) as image:
+        return _rgb(image, source)
+
+
 def animation_times(path: Path) -> FloatArray | None:
     """When each frame of an animated GIF, WebP, PNG or AVIF is shown; None for a still.
 
@@ -83,10 +90,11 @@ def read_animation(path: Path, indices: Sequence[int]) -> Iterator[RGB]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: Path | str, data: bytes | None = None) -> Iterator[Image.Image]:
     """A Pillow picture whose failures, now or while it is read, are `MediaError`."""
+    name = path.name if isinstance(path, Path) else path
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(path if data is None else io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise _too_large(path, f"{width}x{height}")
@@ -96,39 +104,40 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except PermissionError as error:
         raise MediaError(
             path,
-            f"{path.name}: expected a picture that may be read, got: {error.strerror}",
+            f"{name}: expected a picture that may be read, got: {error.strerror}",
             hint="check who may read the file",
         ) from error
     except UnidentifiedImageError as error:
         raise MediaError(
             path,
-            f"{path.name}: expected a picture, got something else",
+            f"{name}: expected a picture, got something else",
             hint=f"the file is damaged, or none of {', '.join(FORMATS)}",
         ) from error
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise MediaError(
             path,
-            f"{path.name}: expected a whole picture, got: {error or 'its end'}",
+            f"{name}: expected a whole picture, got: {error or 'its end'}",
             hint="the file is cut short or damaged; save it again, as JPEG or PNG",
         ) from error
 
 
-def _too_large(path: Path, got: str) -> MediaError:
+def _too_large(path: Path | str, got: str) -> MediaError:
+    name = path.name if isinstance(path, Path) else path
     return MediaError(
         path,
-        f"{path.name}: expected at most {MAX_PIXELS} pixels, got {got}",
+        f"{name}: expected at most {MAX_PIXELS} pixels, got {got}",
         hint="make the picture smaller first; the model sees at most a few million pixels",
     )
 
 
-def _rgb(image: Image.Image, path: Path) -> RGB:
+def _rgb(image: Image.Image, path: Path | str) -> RGB:
     upright = ImageOps.exif_transpose(image)
     if upright.mode in ("I", "F") or upright.mode.startswith("I;16"):
         deep = np.asarray(upright)
         if deep.dtype == np.float32 or deep.min() < 0 or deep.max() > 0xFFFF:
             raise MediaError(
                 path,
-                f"{path.name}: expected 8 or 16 bits a channel, got {upright.mode}",
+                f"{path}: expected 8 or 16 bits a channel, got {upright.mode}",
                 hint="save it as an 8-bit JPEG or PNG",
             )
         grey = (deep >> 8).astype(np.uint8)

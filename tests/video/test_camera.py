@@ -13,7 +13,7 @@ import pytest
 
 from miloco_edge.errors import MediaError, NotFoundError
 from miloco_edge.video import Clip
-from miloco_edge.video.camera import masked
+from miloco_edge.video.address import masked
 from tests.video.conftest import WriteVideo, number_of
 
 
