@@ -138,10 +138,15 @@ class ChildEngine:
             self._supervisor.join()
 
     def decide(
-        self, clip: Clip, rules: Sequence[str], *, budget: Budget | None = None
+        self,
+        clip: Clip,
+        rules: Sequence[str],
+        *,
+        budget: Budget | None = None,
+        live: bool = False,
     ) -> Pending[Seen]:
         """As WindowEngine.decide."""
-        message = {"verb": "decide", "rules": list(rules)}
+        message = {"verb": "decide", "rules": list(rules), "live": live}
         return self._submit(message, clip, budget, Seen)
 
     def ask(

@@ -153,8 +153,10 @@ class Engine:
         """
         return self.start_look(clip, **options).result()
 
-    def start_look(self, clip: Clip | None, **options: Unpack[LookOptions]) -> Request[Scene]:
-        """As `look`, without waiting."""
+    def start_look(
+        self, clip: Clip | None, *, urgent: bool = False, **options: Unpack[LookOptions]
+    ) -> Request[Scene]:
+        """As `look`, without waiting; an urgent one overtakes between two slices of another."""
         budget = options.get("budget") or Budget()
         language = options.get("language", "en")
         system, grammar = self._loaded.facts.system, None
@@ -170,7 +172,7 @@ class Engine:
         def work() -> Scene:
             return self._look(clip, budget, system, sampling, smart_home, interrupt)
 
-        return self._worker.submit(work, interrupt)
+        return self._worker.submit(work, interrupt, urgent=urgent)
 
     def fit(self, clip: Clip, visual_tokens: int | None = None) -> FittedClip:
         """What `look` would show the model of a clip."""

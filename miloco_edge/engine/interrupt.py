@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
@@ -33,6 +33,8 @@ class Interrupt:
         self._cancelled = threading.Event()
         self._lock = threading.Lock()
         self._flag: AbortFlag | None = None
+        self.between: Callable[[], None] | None = None
+        """Called at each `check`, where other work may be put in."""
 
     def cancel(self) -> None:
         """Ask the request to stop; one that has ended already is left alone."""
@@ -50,7 +52,9 @@ class Interrupt:
         return "deadline" if self.remaining() <= 0 else None
 
     def check(self) -> None:
-        """Raise Stopped if there is a reason to stop."""
+        """Between two slices: let other work overtake; raise Stopped if there is a reason to."""
+        if self.between is not None:
+            self.between()
         if (reason := self.reason()) is not None:
             raise Stopped(reason)
 
@@ -75,6 +79,19 @@ class Interrupt:
             with self._lock:
                 self._flag = None
                 flag.clear()
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Keep the deadline and `cancel` away from other work inside the block."""
+        with self._lock:
+            flag, self._flag = self._flag, None
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._flag = flag
+            if self.reason() is not None:
+                self._abort()
 
     def _abort(self) -> None:
         with self._lock:

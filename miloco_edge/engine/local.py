@@ -79,7 +79,12 @@ class LocalEngine:
         self._waiters.shutdown(wait=True)
 
     def decide(
-        self, clip: Clip, rules: Sequence[str], *, budget: Budget | None = None
+        self,
+        clip: Clip,
+        rules: Sequence[str],
+        *,
+        budget: Budget | None = None,
+        live: bool = False,
     ) -> Pending[Seen]:
         """As WindowEngine.decide."""
         clock = _Clock(budget or Budget())
@@ -88,10 +93,10 @@ class LocalEngine:
             began = time.perf_counter()
             look = self._loaded().start_look(clip, budget=clock.left())
             with cancel.result(look) as scene:
-                decided = cancel.result(scene.start_decide(rules, budget=clock.left()))
+                decided = cancel.result(scene.start_decide(rules, budget=clock.left(), live=live))
                 timings = replace(scene.timings, total_s=time.perf_counter() - began)
                 degraded = None if scene.clip is None else scene.clip.degraded
-                return Seen(tuple(decided), scene.usage, timings, degraded)
+                return Seen(decided.decisions, decided.usage, timings, degraded)
 
         return self._start(work)
 

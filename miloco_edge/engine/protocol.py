@@ -73,9 +73,18 @@ class WindowEngine(Protocol):
         ...
 
     def decide(
-        self, clip: Clip, rules: Sequence[str], *, budget: Budget | None = None
+        self,
+        clip: Clip,
+        rules: Sequence[str],
+        *,
+        budget: Budget | None = None,
+        live: bool = False,
     ) -> Pending[Seen]:
-        """Look at the clip once and decide every rule."""
+        """Look at the clip once and decide every rule.
+
+        The budget's visual tokens and seconds cover all of it. `live`: pictures of the clip that
+        are all the same come from a frozen camera.
+        """
         ...
 
     def ask(

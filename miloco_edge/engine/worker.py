@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,21 +31,49 @@ class Request(Generic[T]):
 
 
 class Worker:
-    """Runs requests one after another, in the order in which they came."""
+    """Runs requests one after another, in the order in which they came.
+
+    Urgent ones come first, and are put between two slices of one that is under way.
+    """
 
     def __init__(self) -> None:
+        self._urgent: deque[Callable[[], None]] = deque()
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="miloco-edge")
         self._live: set[Interrupt] = set()
         self._closed = False
 
-    def submit(self, work: Callable[[], T], interrupt: Interrupt) -> Request[T]:
+    def submit(
+        self, work: Callable[[], T], interrupt: Interrupt, *, urgent: bool = False
+    ) -> Request[T]:
         """Queue `work`; raises ClosedError after `close`."""
         if self._closed:
             raise ClosedError("expected an open engine, got one that was closed")
         self._live.add(interrupt)
-        future = self._executor.submit(work)
+        future: Future[T]
+        if urgent:
+            future = Future()
+            self._urgent.append(lambda: _run(work, future))
+            self._executor.submit(self._run_urgent)  # in case nothing is under way
+        else:
+            future = self._executor.submit(self._run_between, work, interrupt)
         future.add_done_callback(lambda _: self._live.discard(interrupt))
         return Request(future, interrupt)
+
+    def _run_between(self, work: Callable[[], T], interrupt: Interrupt) -> T:
+        """Run work that may be overtaken."""
+
+        def overtake() -> None:
+            if self._urgent:
+                with interrupt.suspended():
+                    self._run_urgent()
+
+        self._run_urgent()
+        interrupt.between = overtake
+        return work()
+
+    def _run_urgent(self) -> None:
+        while self._urgent:
+            self._urgent.popleft()()
 
     def cancel(self) -> None:
         """Stop the request that runs and those that wait, from any thread."""
@@ -56,3 +85,11 @@ class Worker:
         self._closed = True
         self.cancel()
         self._executor.shutdown(wait=True)
+
+
+def _run(work: Callable[[], T], future: Future[T]) -> None:
+    if future.set_running_or_notify_cancel():
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)

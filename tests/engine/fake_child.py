@@ -83,7 +83,12 @@ class FakeEngine:
         pass
 
     def decide(
-        self, clip: Clip, rules: Sequence[str], *, budget: Budget | None = None
+        self,
+        clip: Clip,
+        rules: Sequence[str],
+        *,
+        budget: Budget | None = None,
+        live: bool = False,
     ) -> Pending[Seen]:
         def work() -> Seen:
             for rule in rules:

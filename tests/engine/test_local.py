@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from miloco_edge import Clip, Engine
+from miloco_edge.engine.local import LocalEngine
+from miloco_edge.errors import ClosedError
+from miloco_edge.llama import Context
+from miloco_edge.types import Answer, Budget
+
+RULES = ["Someone is reading", "The TV is on"]
+
+
+@pytest.fixture
+def local(pair: Path) -> Iterator[LocalEngine]:
+    local = LocalEngine.of(pair, threads=1, context=2048)
+    yield local
+    local.close()
+
+
+def test_it_loads_when_it_is_needed(local: LocalEngine, engine: Engine, clip: Clip) -> None:
+    assert local.state == "unloaded"
+    seen = local.decide(clip, RULES).result()
+    with engine.look(clip) as scene:
+        assert list(seen.decisions) == scene.decide(RULES)
+    assert local.state == "ready" and local.name == engine.files.name
+    assert seen.usage.visual_tokens == 288 and seen.timings.total_s is not None
+    local.unload()
+    assert local.state == "unloaded"
+    assert local.decide(clip, RULES).result().decisions == seen.decisions
+
+
+def test_a_deadline_covers_look_and_decisions(local: LocalEngine, clip: Clip) -> None:
+    local.load()
+    seen = local.decide(clip, RULES, budget=Budget(seconds=1e-6)).result()
+    assert [d.reason for d in seen.decisions] == ["deadline"] * 2
+
+
+def test_a_still_picture_of_a_live_camera_is_frozen(local: LocalEngine, clip: Clip) -> None:
+    still = Clip.from_frames([clip.frames[0].pixels] * 4, 2.0)
+    seen = local.decide(still, RULES, live=True).result()
+    assert [d.reason for d in seen.decisions] == ["frozen"] * 2
+    assert local.decide(still, RULES).result().decisions[0].reason != "frozen"
+
+
+class Gate:
+    """Holds the first visual slice of a look until it is opened."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.reached, self.open = threading.Event(), threading.Event()
+        real = Context.decode_visual
+
+        def slow(context: Any, *arguments: Any) -> None:
+            if not self.reached.is_set():
+                self.reached.set()
+                assert self.open.wait(10)
+            real(context, *arguments)
+
+        monkeypatch.setattr(Context, "decode_visual", slow)
+
+
+def test_a_question_overtakes_between_two_slices(
+    local: LocalEngine, clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = local.decide(clip, RULES).result().decisions
+    order: list[str] = []
+    gate = Gate(monkeypatch)
+    first = local.decide(clip, RULES)
+    assert gate.reached.wait(10)
+    second = local.decide(clip, RULES)
+    question = local.ask(None, "Who?", budget=Budget(answer_tokens=4))
+    for name, pending in (("first", first), ("second", second), ("question", question)):
+        future: Any = pending.future
+        future.add_done_callback(lambda _, name=name: order.append(name))
+    time.sleep(0.1)
+    gate.open.set()
+    assert isinstance(question.result(30), Answer)
+    assert first.result(30).decisions == second.result(30).decisions == expected
+    assert order.index("question") < order.index("second")
+
+
+def test_a_question_cannot_be_cut_short_by_what_it_overtook(
+    local: LocalEngine, clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local.load()
+    gate = Gate(monkeypatch)
+    late = local.decide(clip, RULES, budget=Budget(seconds=0.4))
+    assert gate.reached.wait(10)
+    question = local.ask(None, "Who?", budget=Budget(answer_tokens=300))
+    gate.open.set()
+    assert question.result(60).finish_reason in ("stop", "length")
+    assert len(late.result(60).decisions) == 2
+
+
+def test_what_waits_and_what_runs_is_cancelled(
+    local: LocalEngine, clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local.load()
+    gate = Gate(monkeypatch)
+    running, waiting = local.decide(clip, RULES), local.decide(clip, RULES)
+    assert gate.reached.wait(10)
+    running.cancel()
+    waiting.cancel()
+    gate.open.set()
+    for pending in (running, waiting):
+        assert {d.reason for d in pending.result(10).decisions} == {"cancelled"}
+
+
+def test_close_ends_what_is_under_way(local: LocalEngine, clip: Clip) -> None:
+    local.load()
+    pending = local.ask(clip, "Who?", budget=Budget(answer_tokens=500))
+    began = time.monotonic()
+    local.close()
+    local.close()
+    assert time.monotonic() - began < 2
+    assert pending.future.done()
+    with pytest.raises(ClosedError):
+        local.decide(clip, RULES)
