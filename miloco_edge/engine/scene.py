@@ -212,9 +212,13 @@ class Scene:
         question: str,
         *,
         emit: Callable[[Piece], None] = lambda _: None,
+        urgent: bool = False,
         **options: Unpack[AskOptions],
     ) -> Request[Answer]:
-        """As `ask`, without waiting: `emit` is called in the engine's thread."""
+        """As `ask`, without waiting: `emit` is called in the engine's thread.
+
+        An urgent one overtakes: it is put between two slices of a look or a decision under way.
+        """
         ask = Ask(
             question,
             options.get("budget") or Budget(),
@@ -224,7 +228,7 @@ class Scene:
             options.get("top_logprobs", 0),
         )
         interrupt = Interrupt(ask.budget.seconds)
-        return self._submit(lambda: self._answer(ask, interrupt, emit), interrupt)
+        return self._submit(lambda: self._answer(ask, interrupt, emit), interrupt, urgent=urgent)
 
     def decide(
         self, rules: Sequence[str | HasText], **options: Unpack[DecideOptions]
@@ -288,11 +292,13 @@ class Scene:
         self.cancel()
         self._release()
 
-    def _submit(self, work: Callable[[], T], interrupt: Interrupt) -> Request[T]:
+    def _submit(
+        self, work: Callable[[], T], interrupt: Interrupt, *, urgent: bool = False
+    ) -> Request[T]:
         if not self._release.alive:
             raise ClosedError("expected an open scene, got one that was closed")
         self._in_flight.add(interrupt)
-        return self._worker.submit(work, interrupt)
+        return self._worker.submit(work, interrupt, urgent=urgent)
 
     def _suffix(self, ask: Ask) -> NDArray[np.int32]:
         pieces = question(ask.question, history=ask.history, think=ask.think, facts=self._facts)
