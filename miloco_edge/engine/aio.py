@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TypeVar, Unpack
 
+from miloco_edge.engine.answer import AskOptions
+from miloco_edge.engine.decide import DecideOptions, HasText
 from miloco_edge.engine.engine import Engine, LoadOptions, LookOptions
-from miloco_edge.engine.scene import AskOptions, DecideOptions, HasText, Scene
+from miloco_edge.engine.scene import Scene
 from miloco_edge.engine.worker import Request
 from miloco_edge.prompt.thinking import Piece
 from miloco_edge.types import Answer, Decision
@@ -32,6 +34,12 @@ class AsyncScene:
     async def ask(self, question: str, **options: Unpack[AskOptions]) -> Answer:
         """As Scene.ask."""
         return await _outcome(self.scene.start_ask(question, **options))
+
+    async def ask_many(
+        self, questions: Sequence[str], **options: Unpack[AskOptions]
+    ) -> list[Answer]:
+        """As Scene.ask_many."""
+        return await _outcome(self.scene.start_ask_many(questions, **options))
 
     async def stream(self, question: str, **options: Unpack[AskOptions]) -> AsyncIterator[Piece]:
         """As Scene.stream."""

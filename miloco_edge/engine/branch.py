@@ -58,23 +58,18 @@ def common(suffixes: Sequence[Tokens]) -> int:
     return int(differs.argmax()) if differs.any() else shortest
 
 
-def groups(suffixes: Sequence[Tokens], tokens: int, members: int) -> Iterator[range]:
-    """Neighbouring suffixes, at most so many tokens and members together, at least one.
+def fitting(suffixes: Sequence[Tokens], tokens: int) -> int:
+    """How many of the suffixes, from the first on, are at most so many tokens; at least one.
 
-    Beginnings in common are counted once a group: a little more than what `share` leaves.
+    What all of those have in common counts once: a little more than `share` leaves.
     """
-    start = 0
-    while start < len(suffixes):
-        stop = start + 1
-        total = len(suffixes[start])
-        while stop < len(suffixes) and stop - start < members:
-            shared = common(suffixes[start : stop + 1])
-            total = shared + sum(len(s) - shared for s in suffixes[start : stop + 1])
-            if total > tokens:
-                break
-            stop += 1
-        yield range(start, stop)
-        start = stop
+    count = 1
+    while count < len(suffixes):
+        shared = common(suffixes[: count + 1])
+        if shared + sum(len(s) - shared for s in suffixes[: count + 1]) > tokens:
+            break
+        count += 1
+    return count
 
 
 def decode(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import codecs
 import time
 from collections.abc import Callable
+from collections.abc import Generator as Steps
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from miloco_edge.engine.branch import Tokens
 from miloco_edge.engine.interrupt import Interrupt
 from miloco_edge.llama import Context, Interrupted, Sampler, TextModel, token_logprob
 from miloco_edge.prompt.chat import CLOSE_THINK, EMPTY_THINK
@@ -38,7 +39,7 @@ class Generation:
 
 
 class Generator:
-    """One answer under way in one sequence of the context."""
+    """One answer under way in one sequence of the context; others may be under way beside it."""
 
     def __init__(
         self,
@@ -54,8 +55,8 @@ class Generator:
         interrupt: Interrupt,
         emit: Emit,
     ) -> None:
-        self._context, self._sequence = context, sequence
-        self._prompt_end = self._position = position
+        self._context, self.sequence = context, sequence
+        self._prompt_end = self.position = position
         self._sampling = sampling
         self._think = think
         self._thinking_budget, self._answer_budget = thinking_tokens, answer_tokens
@@ -67,19 +68,22 @@ class Generator:
         self._first_token_at: float | None = None
         self._sampled = 0
 
-    def run(self) -> Generation:
+    def run(self, place: int) -> Steps[Tokens, int, Generation]:
         """Generate until the model ends its turn, a budget is used up, or the caller stops it.
 
-        The context's newest logits must be those of the prompt's last token.
+        `place` is where the last decode holds the logits of the prompt's last token. Yields the
+        tokens that are to be decoded next in its sequence and is sent the place of the last of
+        them, or thrown Interrupted.
         """
+        self._place = place
         finish: FinishReason = "stop"
         # The grammar binds the answer; thoughts are free.
         thought = Sampler(self._context.model, replace(self._sampling, grammar=None))
         answer = Sampler(self._context.model, self._sampling)
         try:
             if self._think and self._thinking_budget == 0:
-                self._force(EMPTY_THINK)
-            finish = self._loop(thought, answer)
+                yield from self._force(EMPTY_THINK)
+            finish = yield from self._loop(thought, answer)
         except Interrupted:
             finish = self._interrupt.reason() or "cancelled"
         finally:
@@ -98,39 +102,39 @@ class Generator:
             self._first_token_at,
         )
 
-    def _loop(self, thought: Sampler, answer: Sampler) -> FinishReason:
+    def _loop(self, thought: Sampler, answer: Sampler) -> Steps[Tokens, int, FinishReason]:
         model = self._context.model
         while True:
             if (reason := self._interrupt.reason()) is not None:
                 return reason
             thinking = self._parser.in_thinking
-            token = (thought if thinking else answer).sample(self._context)
+            logits = self._context.logits_at(self._place)
+            token = (thought if thinking else answer).sample(self._context, self._place)
             self._sampled += 1
             if self._first_token_at is None:
                 self._first_token_at = time.perf_counter()
             if self._top_logprobs and not thinking:
-                logits = self._context.logits_at(-1)
                 self._logprobs.append(token_logprob(model, logits, token, self._top_logprobs))
             if model.ends_generation(token):
                 if thinking and self._parser.opened:
-                    self._force(CLOSE_THINK)  # it thought, and ended without an answer
+                    yield from self._force(CLOSE_THINK)  # it thought, and ended without an answer
                     continue
                 return "stop"
             self._say(self._parser.feed(self._utf8.decode(model.piece(token))))
             if self._parser.unwanted:
-                self._rewind_unwanted_thought()
+                yield from self._rewind_unwanted_thought()
                 continue
             if thinking:
                 self._thinking_tokens += 1
             else:
                 self._answer_tokens += 1
             if self._parser.in_thinking and self._must_close():
-                self._decode(np.array([token], np.int32))
-                self._force(CLOSE_THINK)
+                yield from self._decode(np.array([token], np.int32))
+                yield from self._force(CLOSE_THINK)
             elif self._answer_tokens >= self._answer_budget:
                 return "length"
             else:
-                self._decode(np.array([token], np.int32))
+                yield from self._decode(np.array([token], np.int32))
 
     def _must_close(self) -> bool:
         reserve = self._token_seconds * min(self._answer_budget, _ANSWER_RESERVE_TOKENS)
@@ -138,13 +142,13 @@ class Generator:
             self._thinking_tokens >= self._thinking_budget or self._interrupt.remaining() < reserve
         )
 
-    def _rewind_unwanted_thought(self) -> None:
+    def _rewind_unwanted_thought(self) -> Steps[Tokens, int, None]:
         """The model thinks under /no_think: take it back and let it answer after an empty think."""
-        cells = self._position - self._prompt_end
-        self._context.truncate(self._sequence, self._prompt_end, cells)
-        self._position = self._prompt_end
+        cells = self.position - self._prompt_end
+        self._context.truncate(self.sequence, self._prompt_end, cells)
+        self.position = self._prompt_end
         self._restart(think=False)
-        self._force(EMPTY_THINK)
+        yield from self._force(EMPTY_THINK)
 
     def _restart(self, *, think: bool) -> None:
         self._parser = ThinkParser(think=think)
@@ -152,15 +156,15 @@ class Generator:
         self._thinking_tokens = self._answer_tokens = 0
         self._logprobs: list[TokenLogprob] = []
 
-    def _force(self, text: str) -> None:
+    def _force(self, text: str) -> Steps[Tokens, int, None]:
         """Put words into the model's mouth."""
-        self._decode(self._context.model.tokenize(text, special=True))
+        yield from self._decode(self._context.model.tokenize(text, special=True))
         self._say(self._parser.feed(text))
 
-    def _decode(self, tokens: NDArray[np.int32]) -> None:
+    def _decode(self, tokens: Tokens) -> Steps[Tokens, int, None]:
         started = time.perf_counter()
-        self._context.decode_tokens(self._sequence, tokens, self._position)
-        self._position += len(tokens)
+        self._place = yield tokens
+        self.position += len(tokens)
         if len(tokens) == 1:
             self._token_seconds = time.perf_counter() - started
 

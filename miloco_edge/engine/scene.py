@@ -5,25 +5,34 @@ from __future__ import annotations
 import queue
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Protocol, TypedDict, TypeVar, Unpack
+from dataclasses import replace
+from typing import TypeVar, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from miloco_edge.engine.decide import MAX_OUTSIDE_MASS, Reader, judge, unknown
-from miloco_edge.engine.generate import Generation, Generator, cells_needed
+from miloco_edge.engine.answer import Ask, EmitMany, answer_all
+from miloco_edge.engine.answer import AskOptions as AskOptions
+from miloco_edge.engine.decide import (
+    MAX_OUTSIDE_MASS,
+    Decided,
+    DecideOptions,
+    HasText,
+    judge,
+    unknown,
+)
+from miloco_edge.engine.ground import ground
 from miloco_edge.engine.interrupt import Interrupt
 from miloco_edge.engine.look import Lookout, Prefilled
+from miloco_edge.engine.odds import Reader
+from miloco_edge.engine.stream import AnswerStream
 from miloco_edge.engine.worker import Request, Worker
 from miloco_edge.errors import ClosedError
-from miloco_edge.llama import Interrupted
-from miloco_edge.prompt import ChatFacts, Text, Turn, question, temporal_step
-from miloco_edge.prompt.chat import EMPTY_THINK, END_OF_TURN, Language
+from miloco_edge.prompt import ChatFacts, Text, Turn, question
+from miloco_edge.prompt.chat import EMPTY_THINK, END_OF_TURN
 from miloco_edge.prompt.decision import SMART_HOME_PREFIX, rule_question
-from miloco_edge.prompt.grounding import Grounding, parse_grounding
 from miloco_edge.prompt.thinking import Piece
 from miloco_edge.types import (
     Answer,
@@ -31,7 +40,6 @@ from miloco_edge.types import (
     Calibration,
     Decision,
     Sampling,
-    Span,
     Timings,
     Usage,
 )
@@ -41,100 +49,6 @@ T = TypeVar("T")
 
 ANSWER_TOKENS = 512
 THINKING_TOKENS = 1024
-
-
-@dataclass(frozen=True)
-class Ask:
-    """A question and how to answer it."""
-
-    question: str
-    budget: Budget
-    history: tuple[Turn, ...]
-    think: bool
-    sampling: Sampling
-    top_logprobs: int
-
-
-class AskOptions(TypedDict, total=False):
-    """How to answer."""
-
-    budget: Budget | None
-    """Answer tokens, thinking tokens and seconds of this answer."""
-    history: Sequence[Turn]
-    """Earlier turns of a conversation about the same scene."""
-    think: bool
-    """Let the model think first; by default it answers at once (/no_think)."""
-    sampling: Sampling | None
-    """Defaults to the scene's."""
-    top_logprobs: int
-    """Report that many candidates for each token of the answer (not of the thinking)."""
-
-
-class DecideOptions(TypedDict, total=False):
-    """How to decide."""
-
-    budget: Budget | None
-    """Seconds for all rules together; what is not read by then is unknown."""
-    language: Language | None
-    """Language of the question around each rule; the rule's own by default."""
-    as_written: bool
-    """The rules are whole questions: ask them as they are."""
-    live: bool
-    """The clip is a window of a live camera: pictures that are all the same are a frozen one."""
-    max_outside_mass: float
-    """Unknown above this mass of words that are neither yes nor no."""
-    calibration: Calibration | None
-    """Instead of the model's own; `Calibration()` leaves the odds as they are."""
-
-
-class HasText(Protocol):
-    """A rule that knows more than its sentence."""
-
-    @property
-    def text(self) -> str:
-        """The sentence."""
-        ...
-
-
-@dataclass(frozen=True)
-class Decided:
-    """Decisions and what they cost together."""
-
-    decisions: tuple[Decision, ...]
-    """In the order of the rules."""
-    usage: Usage
-    timings: Timings
-
-    def __iter__(self) -> Iterator[Decision]:
-        return iter(self.decisions)
-
-
-class AnswerStream:
-    """The pieces of an answer as they come; `answer` is the whole once they have all come."""
-
-    def __init__(self, request: Request[Answer], pieces: queue.SimpleQueue[Piece | None]) -> None:
-        self._request, self._pieces = request, pieces
-
-    def __iter__(self) -> Iterator[Piece]:
-        """Yield pieces; leaving the loop early cancels the rest."""
-        finished = False
-        try:
-            while (piece := self._pieces.get()) is not None:
-                yield piece
-            finished = True
-            self._request.result()
-        finally:
-            if not finished:
-                self._request.interrupt.cancel()
-
-    def cancel(self) -> None:
-        """Stop generating, from any thread; the answer so far stays available."""
-        self._request.interrupt.cancel()
-
-    @property
-    def answer(self) -> Answer:
-        """The whole answer; waits for it."""
-        return self._request.result()
 
 
 class Scene:
@@ -219,16 +133,35 @@ class Scene:
 
         An urgent one overtakes: it is put between two slices of a look or a decision under way.
         """
-        ask = Ask(
-            question,
-            options.get("budget") or Budget(),
-            tuple(options.get("history", ())),
-            options.get("think", False) and self._facts.thinks,
-            options.get("sampling") or self.sampling,
-            options.get("top_logprobs", 0),
-        )
-        interrupt = Interrupt(ask.budget.seconds)
-        return self._submit(lambda: self._answer(ask, interrupt, emit), interrupt, urgent=urgent)
+        interrupt = Interrupt((options.get("budget") or Budget()).seconds)
+
+        def emit_one(_: int, piece: Piece | None) -> None:
+            if piece is not None:
+                emit(piece)
+
+        def work() -> Answer:
+            return self._answer([question], options, interrupt, emit_one)[0]
+
+        return self._submit(work, interrupt, urgent=urgent)
+
+    def ask_many(self, questions: Sequence[str], **options: Unpack[AskOptions]) -> list[Answer]:
+        """As `ask` for each question, generated side by side: one decode a token for all of them.
+
+        The budget's tokens are each answer's, its seconds are for all together.
+        """
+        return self.start_ask_many(questions, **options).result()
+
+    def start_ask_many(
+        self,
+        questions: Sequence[str],
+        *,
+        emit: EmitMany = lambda number, piece: None,
+        **options: Unpack[AskOptions],
+    ) -> Request[list[Answer]]:
+        """As `ask_many`, without waiting: `emit` is called in the engine's thread."""
+        asked = list(questions)
+        interrupt = Interrupt((options.get("budget") or Budget()).seconds)
+        return self._submit(lambda: self._answer(asked, options, interrupt, emit), interrupt)
 
     def decide(
         self, rules: Sequence[str | HasText], **options: Unpack[DecideOptions]
@@ -260,7 +193,7 @@ class Scene:
 
         def work() -> NDArray[np.float32]:
             context = self._lookout.context
-            suffix = self._suffix(Ask(question, Budget(), (), think, Sampling(), 0))
+            suffix = self._suffix(question, think=think)
             position = self._prefilled.position
             sequence = context.new_sequence(copy_of=self._prefilled.sequence)
             try:
@@ -300,8 +233,11 @@ class Scene:
         self._in_flight.add(interrupt)
         return self._worker.submit(work, interrupt, urgent=urgent)
 
-    def _suffix(self, ask: Ask) -> NDArray[np.int32]:
-        pieces = question(ask.question, history=ask.history, think=ask.think, facts=self._facts)
+    def _suffix(
+        self, text: str, history: Sequence[Turn] = (), *, think: bool = False
+    ) -> NDArray[np.int32]:
+        """The tokens between the scene and the answer: (n,) int32."""
+        pieces = question(text, history=history, think=think, facts=self._facts)
         pending = [Text(self._prefilled.pending, special=True)]
         return self._lookout.tokenize(pending + pieces)
 
@@ -319,7 +255,7 @@ class Scene:
         asked = [
             rule if options.get("as_written") else rule_question(rule, language) for rule in rules
         ]
-        suffixes = [self._suffix(Ask(text, Budget(), (), False, Sampling(), 0)) for text in asked]
+        suffixes = [self._suffix(text) for text in asked]
         reader = Reader(
             self._lookout.context,
             self._lookout.model,
@@ -328,7 +264,6 @@ class Scene:
         )
         sequence, position = self._prefilled.sequence, self._prefilled.position
         readings = reader.read(sequence, position, suffixes, interrupt)
-        self._asked = True
         calibration = options.get("calibration") or self._calibration
         limit = options.get("max_outside_mass", MAX_OUTSIDE_MASS)
         decisions = tuple(
@@ -336,84 +271,49 @@ class Scene:
             for rule, reading in zip(rules, readings, strict=True)
         )
         took = time.perf_counter() - started
-        prompt = self._prefilled.tokens + sum(map(len, suffixes))
-        return Decided(
-            decisions,
-            replace(self.usage, prompt_tokens=prompt),
-            Timings(prefill_s=took, total_s=took),
-        )
+        usage = self._usage_with(sum(map(len, suffixes)))
+        return Decided(decisions, usage, Timings(prefill_s=took, total_s=took))
 
-    def _answer(self, ask: Ask, interrupt: Interrupt, emit: Callable[[Piece], None]) -> Answer:
-        started = time.perf_counter()
+    def _answer(
+        self, questions: Sequence[str], options: AskOptions, interrupt: Interrupt, emit: EmitMany
+    ) -> list[Answer]:
         stopped = self._prefilled.stopped or interrupt.reason()
         if stopped is not None:
-            return Answer(ask.question, "", None, stopped, self.usage, Timings(total_s=0.0))
-        context = self._lookout.context
-        suffix = self._suffix(ask)
-        budget = {
-            "thinking_tokens": _default(ask.budget.thinking_tokens, THINKING_TOKENS),
-            "answer_tokens": _default(ask.budget.answer_tokens, ANSWER_TOKENS),
-        }
-        context.reserve(cells_needed(self._lookout.model, len(suffix), think=ask.think, **budget))
-        # The first answer pays for the look; the next ones find it in the cache.
-        cached = self._prefilled.tokens if self._asked else self._prefilled.cached_tokens
-        usage = replace(
-            self.usage, prompt_tokens=self._prefilled.tokens + len(suffix), cached_tokens=cached
+            nothing = Timings(total_s=0.0)
+            return [Answer(text, "", None, stopped, self.usage, nothing) for text in questions]
+        budget = options.get("budget") or Budget()
+        think = options.get("think", False) and self._facts.thinks
+        asks = []
+        for text in questions:
+            suffix = self._suffix(text, options.get("history", ()), think=think)
+            asks.append(
+                Ask(
+                    text,
+                    suffix,
+                    self._usage_with(len(suffix)),
+                    think=think,
+                    thinking_tokens=_default(budget.thinking_tokens, THINKING_TOKENS),
+                    answer_tokens=_default(budget.answer_tokens, ANSWER_TOKENS),
+                    sampling=options.get("sampling") or self.sampling,
+                    top_logprobs=options.get("top_logprobs", 0),
+                )
+            )
+        return answer_all(
+            self._lookout.context,
+            self._prefilled.sequence,
+            self._prefilled.position,
+            asks,
+            interrupt=interrupt,
+            ground=lambda text: ground(text, self.clip, self._tokens_per_second),
+            emit=emit,
         )
-        position = self._prefilled.position
-        sequence = context.new_sequence(copy_of=self._prefilled.sequence)
-        try:
-            with interrupt.armed(context.abort):
-                try:
-                    context.decode_tokens(sequence, suffix, position)
-                except Interrupted:
-                    reason = interrupt.reason() or "cancelled"
-                    total = time.perf_counter() - started
-                    return Answer(ask.question, "", None, reason, usage, Timings(total_s=total))
-                prefilled = time.perf_counter()
-                self._asked = True
-                generation = Generator(
-                    context,
-                    sequence,
-                    position + len(suffix),
-                    sampling=ask.sampling,
-                    think=ask.think,
-                    top_logprobs=ask.top_logprobs,
-                    interrupt=interrupt,
-                    emit=emit,
-                    **budget,
-                ).run()
-        finally:
-            context.drop_sequence(sequence)
-        return self._finish(ask, generation, usage, started, prefilled)
 
-    def _finish(
-        self, ask: Ask, generation: Generation, usage: Usage, started: float, prefilled: float
-    ) -> Answer:
-        ended = time.perf_counter()
-        first = generation.first_token_at
-        grounding = _ground(generation.text, self.clip, self._tokens_per_second)
-        return Answer(
-            ask.question,
-            generation.text,
-            generation.thinking,
-            generation.finish_reason,
-            replace(
-                usage,
-                thinking_tokens=generation.thinking_tokens,
-                completion_tokens=generation.completion_tokens,
-            ),
-            Timings(
-                prefill_s=prefilled - started,
-                first_token_s=None if first is None else first - started,
-                generate_s=ended - prefilled,
-                total_s=ended - started,
-            ),
-            grounding.boxes,
-            grounding.points,
-            grounding.spans,
-            generation.logprobs if ask.top_logprobs else None,
-        )
+    def _usage_with(self, suffix: int) -> Usage:
+        """What a prompt costs: the first pays for the look, the next find it in the cache."""
+        cached = self._prefilled.tokens if self._asked else self._prefilled.cached_tokens
+        self._asked = True
+        prompt = self._prefilled.tokens + suffix
+        return replace(self.usage, prompt_tokens=prompt, cached_tokens=cached)
 
 
 def _release(worker: Worker, lookout: Lookout, prefilled: Prefilled) -> None:
@@ -426,24 +326,3 @@ def _release(worker: Worker, lookout: Lookout, prefilled: Prefilled) -> None:
 
 def _default(value: int | None, default: int) -> int:
     return default if value is None else value
-
-
-def _ground(text: str, clip: FittedClip | None, tokens_per_second: float) -> Grounding:
-    """What the answer points at, in source pixels and source seconds.
-
-    Boxes and points are taken to speak of the first frame. A temporal patch lasts 2 / fps seconds
-    and the model takes it for step / tokens_per_second, which is the same at 2 and at 1 fps.
-    """
-    if clip is None:
-        return Grounding()
-    found = parse_grounding(text)
-    scale = 2 / clip.fps * tokens_per_second / temporal_step(clip.fps, tokens_per_second)
-    start = clip.times_s[0]
-    return Grounding(
-        tuple(clip.to_source(box) for box in found.boxes),
-        tuple(clip.to_source(point) for point in found.points),
-        tuple(
-            Span(span.label, start + span.start_s * scale, start + span.end_s * scale)
-            for span in found.spans
-        ),
-    )

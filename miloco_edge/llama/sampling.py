@@ -45,9 +45,9 @@ class Sampler:
             llama_cpp.llama_sampler_free(self.handle)
             self.handle = None
 
-    def sample(self, context: Context) -> int:
-        """Choose from the logits of the last decode, and remember the choice (grammar)."""
-        return int(llama_cpp.llama_sampler_sample(self.handle, context.handle, -1))
+    def sample(self, context: Context, place: int = -1) -> int:
+        """Choose from the logits at a place of the last decode; remember the choice (grammar)."""
+        return int(llama_cpp.llama_sampler_sample(self.handle, context.handle, place))
 
 
 def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
