@@ -16,6 +16,7 @@ from miloco_edge.cli.output import Output
 from miloco_edge.cli.progress import progress_bar
 from miloco_edge.engine.engine import VISUAL_TOKENS, LoadOptions
 from miloco_edge.engine.scene import THINKING_TOKENS
+from miloco_edge.evaluate.convert import CONVERTERS, convert
 from miloco_edge.evaluate.journal import Journal
 from miloco_edge.evaluate.manifest import Item, read_manifest
 from miloco_edge.evaluate.report import headlines, markdown
@@ -152,6 +153,27 @@ def eval_command(
             output.data(document)
             return
     _show(output, scores)
+
+
+@eval_command.command("convert")
+@click.argument("name", type=click.Choice(list(CONVERTERS)))
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("out", type=_FILE, metavar="OUT.jsonl")
+@json_option
+def convert_command(output: Output, name: str, folder: Path, out: Path) -> None:
+    """Write the manifest of a data set that lies in FOLDER.
+
+    Media stay where they are: the manifest names them relative to itself.
+    """
+    if not out.parent.is_dir():
+        raise click.UsageError(f"expected a folder {out.parent}, found none")
+    done = convert(name, folder, out)
+    if output.as_json:
+        output.data({"out": str(done.path), "items": done.items, "skipped": dict(done.skipped)})
+        return
+    output.text(str(done.path))
+    left = "".join(f"; {count} left out: {why}" for why, count in done.skipped.items())
+    output.note(f"{done.items} questions{left}")
 
 
 def journal_path(out: Path) -> Path:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -110,6 +111,25 @@ def read_manifest(path: Path, limit: int | None = None) -> list[Item]:
     if not items:
         raise ManifestError(path, None, "expected at least one item, got none")
     return items
+
+
+def to_line(item: Item, folder: Path) -> dict[str, Any]:
+    """The fields of an item as a manifest in `folder` has them."""
+    media = [os.path.relpath(path, folder) for path in item.media]
+    one = len(item.target) == 1 and item.task == "exact"
+    return {
+        "id": item.id,
+        "task": item.task,
+        "media": None if not media else media[0] if len(media) == 1 else media,
+        "start": item.start,
+        "end": item.end,
+        "question": item.question,
+        "options": list(item.options) or None,
+        "target": item.target[0] if one else item.target,
+        "category": item.category,
+        "group": item.group,
+        "split": item.split,
+    }
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:

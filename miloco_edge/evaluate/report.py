@@ -80,8 +80,8 @@ def markdown(
     lines = [
         f"# {model} on {manifest}",
         "",
-        f"{len(items)} questions, {_manner(settings)}. Figures are per cent, with 95 % intervals by "
-        "bootstrap over groups; an answer that cannot be read counts as wrong.",
+        f"{len(items)} questions, {_manner(settings)}. Figures are per cent, with 95 % intervals "
+        "by bootstrap over groups; an answer that cannot be read counts as wrong.",
         "",
         *_table(
             ("task", "measure", "value", "95 %", "questions", "unread"),

@@ -194,9 +194,14 @@ def _refusal(item: Item, error: Exception) -> Reply:
 
 
 def prompt(item: Item) -> str:
-    """What the model is asked: a choice lists its options and asks for a letter."""
+    """What the model is asked: a choice lists its options and asks for a letter.
+
+    Options that are nothing but their letters are in the picture and are not listed.
+    """
     if item.task != "choice":
         return item.question
+    if item.options == tuple(LETTERS[: len(item.options)]):
+        return f"{item.question}\n{_LETTER}"
     listed = [f"{letter}. {text}" for letter, text in zip(LETTERS, item.options, strict=False)]
     return "\n".join((item.question, *listed, _LETTER))
 

@@ -146,3 +146,23 @@ def test_ctrl_c_keeps_the_answers(base: list[str], tmp_path: Path) -> None:
     assert "Traceback" not in err
     assert not (tmp_path / "r.json").exists()
     assert 1 <= len(journal.read_text().splitlines()) < 7
+
+
+def test_a_data_set_is_converted(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "charades_sta_test.txt").write_text(
+        "3MSZA 24.3 30.4##person turn a light on.\nGONE1 1.0 2.0##person sits.\n"
+    )
+    (tmp_path / "3MSZA.mp4").touch()
+    out = tmp_path / "charades.jsonl"
+    code, printed, err = run(capfd, "eval", "convert", "charades-sta", tmp_path, out)
+    assert (code, printed) == (0, f"{out}\n")
+    assert err == "1 questions; 1 left out: media not there\n"
+    code, printed, _ = run(capfd, "eval", "convert", "charades-sta", tmp_path, out, "--json")
+    assert json.loads(printed) == {
+        "out": str(out), "items": 1, "skipped": {"media not there": 1},
+    }  # fmt: skip
+    assert json.loads(out.read_text())["media"] == "3MSZA.mp4"
+    code, _, err = run(capfd, "eval", "convert", "charades-sta", tmp_path, tmp_path / "no" / "o")
+    assert (code, "expected a folder" in err) == (2, True)
+    code, _, err = run(capfd, "eval", "convert", "charades-sta", tmp_path / "none", out)
+    assert code == 3

@@ -98,7 +98,7 @@ def test_what_is_no_object(folder: Path, line: str) -> None:
 
 
 def test_ids_are_used_once(folder: Path) -> None:
-    with pytest.raises(ManifestError, match="line 2: .* got '1' as on line 1"):
+    with pytest.raises(ManifestError, match=r"line 2: .* got '1' as on line 1"):
         read_manifest(write(folder, LINE, LINE))
 
 
