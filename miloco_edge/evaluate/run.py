@@ -8,20 +8,14 @@ from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from typing import Any
 
-import numpy as np
-
-from miloco_edge.engine import Engine, Scene, log_softmax
+from miloco_edge.engine import Engine, Scene
 from miloco_edge.errors import ContextFullError, MediaError
-from miloco_edge.evaluate.divergence import NO, YES
 from miloco_edge.evaluate.journal import Journal, Reply, key_of
 from miloco_edge.evaluate.manifest import LETTERS, Item
 from miloco_edge.types import Answer, Budget, Layout
 from miloco_edge.video import Clip
 
-MAX_OUTSIDE_MASS = 0.5
-"""A decision is "unknown" where yes and no together are less likely than this leaves."""
 _NO_TIME = 1e-6
-_REPLY = '{"result": "'
 # The words with which lmms-eval asks for a letter (videomme, mmmu).
 _LETTER = "Answer with the option's letter from the given choices directly."
 
@@ -69,30 +63,14 @@ def ask_all(
     left = [i for i, reply in replies.items() if reply is None]
     done = len(items) - len(left)
     progress(done, len(items))
-    words = _words(engine, settings)
     for _, group in groupby(left, lambda i: items[i].clip):
         members = list(group)
-        for i, reply in _ask_about(engine, items, members, settings, words):
+        for i, reply in _ask_about(engine, items, members, settings):
             journal.keep(keys[i], reply)
             replies[i] = reply
             done += 1
             progress(done, len(items))
     return [reply for reply in replies.values() if reply is not None]
-
-
-@dataclass(frozen=True)
-class _Words:
-    """Token ids that a yes-or-no answer is read from."""
-
-    prefix: list[int]
-    """What the answer begins with before its yes or no."""
-    yes: list[int]
-    no: list[int]
-
-
-def _words(engine: Engine, settings: Settings) -> _Words:
-    yes, no = (sorted({engine.tokenize(word)[0] for word in words}) for words in (YES, NO))
-    return _Words(engine.tokenize(_REPLY) if settings.smart_home else [], yes, no)
 
 
 def _fingerprint(engine: Engine) -> list[Any]:
@@ -105,7 +83,6 @@ def _ask_about(
     items: Sequence[Item],
     members: Sequence[int],
     settings: Settings,
-    words: _Words,
 ) -> Iterator[tuple[int, Reply]]:
     """Ask all questions about one clip."""
     began = time.perf_counter()
@@ -126,7 +103,7 @@ def _ask_about(
     with scene:
         for i in members:
             try:
-                reply = _ask(scene, items[i], settings, words, look_s)
+                reply = _ask(scene, items[i], settings, look_s)
             except ContextFullError as error:
                 reply = _refusal(items[i], error)
             yield i, replace(reply, look_s=look_s if i == members[0] else None)
@@ -143,7 +120,7 @@ def _read(item: Item, settings: Settings) -> Clip | None:
     return clip if settings.layout is None else replace(clip, layout=settings.layout)
 
 
-def _ask(scene: Scene, item: Item, settings: Settings, words: _Words, look_s: float) -> Reply:
+def _ask(scene: Scene, item: Item, settings: Settings, look_s: float) -> Reply:
     left = None if settings.deadline is None else max(settings.deadline - look_s, _NO_TIME)
     began = time.perf_counter()
     answer = scene.ask(
@@ -161,10 +138,9 @@ def _ask(scene: Scene, item: Item, settings: Settings, words: _Words, look_s: fl
         top_logprobs=1,  # tells a thought that was taken back: see _thought
     )
     answer_s = time.perf_counter() - began
-    p_yes = outside = decision = None
-    if item.task == "binary" and scene.complete:
-        p_yes, outside = _p_yes(scene, item.question, words)
-        decision = "unknown" if outside > MAX_OUTSIDE_MASS else "yes" if p_yes >= 0.5 else "no"
+    rules = [item.question] if item.task == "binary" else []
+    decided = scene.decide(rules, as_written=True, budget=Budget(seconds=left))
+    decision = decided[0] if decided else None
     thought, closed = _thought(answer, settings)
     return Reply(
         id=item.id,
@@ -175,9 +151,9 @@ def _ask(scene: Scene, item: Item, settings: Settings, words: _Words, look_s: fl
         boxes=answer.boxes,
         points=answer.points,
         spans=answer.spans,
-        p_yes=p_yes,
-        outside_mass=outside,
-        decision=decision,
+        p_yes=decision.p_yes if decision else None,
+        outside_mass=decision.outside_mass if decision else None,
+        decision=decision.answer if decision else None,
         look_s=None,
         answer_s=answer_s,
         visual_tokens=answer.usage.visual_tokens,
@@ -204,14 +180,6 @@ def prompt(item: Item) -> str:
         return f"{item.question}\n{_LETTER}"
     listed = [f"{letter}. {text}" for letter, text in zip(LETTERS, item.options, strict=False)]
     return "\n".join((item.question, *listed, _LETTER))
-
-
-def _p_yes(scene: Scene, question: str, words: _Words) -> tuple[float, float]:
-    """p_yes and the probability that is neither a yes nor a no, of the answer's first word."""
-    logprobs = log_softmax(scene.logits(question, continuation=words.prefix)[-1])
-    yes, no = (float(np.exp(logprobs[ids]).sum()) for ids in (words.yes, words.no))
-    total = yes + no
-    return (yes / total if total > 0 else 0.5), max(0.0, 1 - total)
 
 
 def _thought(answer: Answer, settings: Settings) -> tuple[bool, bool]:
