@@ -26,8 +26,8 @@ OTHER_RATE = 2e-3
 class Plan:
     """How long each stage is."""
 
-    vision: int = 1000
-    supervised: int = 2100
+    vision: int = 900
+    supervised: int = 1700
     questions: int = 6
     """About each clip, in the supervised stage."""
 
