@@ -99,12 +99,12 @@ def colour(picture: FloatPicture) -> float:
     return float((picture.max(2) - picture.min(2)).mean())
 
 
-def likeness(earlier: FloatPicture, later: FloatPicture) -> float:
+def likeness(earlier: FloatPicture, later: FloatPicture, within: Mask) -> float:
     """How alike two thumbnails are in their outlines, whatever the light: 1 the same, 0 not at all.
 
-    Correlation of what is left when the smooth part of each picture is taken away.
+    Correlation, within a mask (h, w), of what is left when the smooth part of each is taken away.
     """
-    a, b = _outlines(earlier), _outlines(later)
+    a, b = _outlines(earlier)[within], _outlines(later)[within]
     norm = float(np.sqrt((a * a).sum() * (b * b).sum()))
     return float((a * b).sum()) / norm if norm else 0.0
 

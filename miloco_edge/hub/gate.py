@@ -7,13 +7,14 @@ and then dropped leaves nothing behind.
     memory, decision = gate(settings, memory, frames, time_s)
     if decision.look:
         ...                                               # once the engine has seen the window:
-        memory = examined(memory, frames, time_s)
+        memory = examined(settings, memory, frames, time_s)
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -137,13 +138,22 @@ def gate(
     """
     if not frames:
         raise ValueError("gate: expected at least one frame, got none")
-    memory, decision = _decided(settings, memory, frames, time_s, force, unsettled)
+    memory, decision = _decided(settings, memory, frames, time_s)
+    due_s = settings.heartbeat_s + (time_s if memory.examined_s is None else memory.examined_s)
+    if force:
+        decision = replace(decision, look=True, reason="forced")
+    elif not decision.look and unsettled:
+        decision = GateDecision(True, "unsettled")
+    elif not decision.look and time_s >= due_s:
+        decision = GateDecision(True, "heartbeat")
     key = f"{'look' if decision.look else 'skip'}:{decision.reason}"
     counts = {**memory.counts, key: memory.counts.get(key, 0) + 1}
     return replace(memory, gated_s=time_s, counts=counts), decision
 
 
-def examined(memory: GateMemory, frames: Sequence[Frame], time_s: float) -> GateMemory:
+def examined(
+    settings: GateSettings, memory: GateMemory, frames: Sequence[Frame], time_s: float
+) -> GateMemory:
     """The memory after a window was examined; `time_s` is its end."""
     if memory.examined_s is not None and time_s < memory.examined_s:
         return memory  # a later window was examined first
@@ -152,7 +162,9 @@ def examined(memory: GateMemory, frames: Sequence[Frame], time_s: float) -> Gate
         memory,
         picture=last,
         examined_s=time_s,
-        moving=any(compare(picture, last).changed.any() for picture in before),
+        moving=any(
+            largest(compare(picture, last).changed) >= settings.least_area for picture in before
+        ),
         judged_s=frames[-1].time_s,
     )
 
@@ -162,14 +174,12 @@ def _decided(
     memory: GateMemory,
     frames: Sequence[Frame],
     time_s: float,
-    force: bool,
-    unsettled: bool,
 ) -> tuple[GateMemory, GateDecision]:
     if not settings.enabled:
         return memory, GateDecision(True, "off")
     reference = memory.picture
     if reference is None or memory.examined_s is None:
-        return memory, GateDecision(True, "forced" if force else "first")
+        return memory, GateDecision(True, "first")
     new = [frame for frame in frames if frame.time_s > memory.judged_s]
     pictures = [thumbnail(frame.pixels) for frame in new]
     if any(picture.shape != reference.shape for picture in pictures):
@@ -179,12 +189,6 @@ def _decided(
     memory, decision = _judged(settings, memory, reference, pictures, changes, time_s)
     if decision.reason == "still" and new:
         memory = replace(memory, judged_s=new[-1].time_s)
-    if force:
-        decision = replace(decision, look=True, reason="forced")
-    elif not decision.look and unsettled:
-        decision = GateDecision(True, "unsettled")
-    elif not decision.look and time_s - memory.examined_s >= settings.heartbeat_s:
-        decision = GateDecision(True, "heartbeat")
     return memory, decision
 
 
@@ -197,7 +201,12 @@ def _judged(
     time_s: float,
 ) -> tuple[GateMemory, GateDecision]:
     whole = next(
-        (r for p, c in zip(pictures, changes, strict=True) if (r := _whole(reference, p, c))), None
+        (
+            r
+            for p, c in zip(pictures, changes, strict=True)
+            if (r := _whole(settings, reference, p, c))
+        ),
+        None,
     )
     if whole == "light":
         if memory.light_s is not None and time_s - memory.light_s < settings.busy_s:
@@ -220,16 +229,17 @@ def _judged(
 
 
 def _whole(
-    reference: FloatPicture, picture: FloatPicture, changed: Mask
+    settings: GateSettings, reference: FloatPicture, picture: FloatPicture, changed: Mask
 ) -> Literal["light", "infrared", "moved"] | None:
     """What happened to the picture as a whole, if anything."""
     tints = sorted((colour(reference), colour(picture)))
     if tints[0] < _GREY and tints[1] > _COLOURED:
         return "infrared"
     if changed.mean() >= _GLOBAL:
-        return "light" if likeness(reference, picture) >= _ALIKE else "moved"
+        return "light" if likeness(reference, picture, changed) >= _ALIKE else "moved"
     dark, bright = sorted((brightness(reference) + 1, brightness(picture) + 1))
-    return "light" if bright > _BRIGHTER * dark and not changed.any() else None
+    at_rest = largest(changed) < settings.least_area
+    return "light" if bright > _BRIGHTER * dark and at_rest else None
 
 
 def _learned(
@@ -246,7 +256,7 @@ def _learned(
         activity = np.zeros(changes[0].shape, np.float32)
     busy = np.zeros(activity.shape, np.bool_)
     if any(change.any() for change in changes):
-        for earlier, later in zip(pictures, pictures[1:], strict=False):
+        for earlier, later in pairwise(pictures):
             busy |= compare(earlier, later).changed
     elif not activity.any():
         return memory
