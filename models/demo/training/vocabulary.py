@@ -6,6 +6,7 @@ python -m models.demo.training.vocabulary OUT
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ SCENES = 1500
 QUESTIONS = 8
 
 
-def learn(out: Path) -> Path:
+def learn(out: Path, scenes: int = SCENES) -> Path:
     """Learn the merges from what is asked and said about training scenes; write tokenizer.json."""
     learner = Tokenizer(models.BPE())
     learner.normalizer = normalizers.NFC()
@@ -47,9 +48,7 @@ def learn(out: Path) -> Path:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    learner.train_from_iterator(_corpus(), trainer)
-    import json
-
+    learner.train_from_iterator(_corpus(scenes), trainer)
     learnt: dict[str, Any] = json.loads(learner.to_str())["model"]
     tokens = sorted(learnt["vocab"], key=learnt["vocab"].__getitem__)
     special = {token: len(tokens) + i for i, token in enumerate(SPECIAL_TOKENS)}
@@ -60,9 +59,9 @@ def learn(out: Path) -> Path:
     return out
 
 
-def _corpus() -> Iterator[str]:
+def _corpus(scenes: int) -> Iterator[str]:
     yield from (WORDS, MIMO_SYSTEM, NO_THINK, EMPTY_THINK, *SMART_HOME.values())
-    for seed in range(SCENES):
+    for seed in range(scenes):
         for question in questions(render(seed), QUESTIONS):
             yield question.question
             yield spoken(question, think=True)

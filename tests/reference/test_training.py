@@ -1,0 +1,171 @@
+"""The training's shortcuts give what the plain class gives, on what the runtime will feed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from miloco_edge.prompt import Text, question  # noqa: E402
+from miloco_edge.prompt.chat import EMPTY_THINK  # noqa: E402
+from models.demo.scenes import SEEDS  # noqa: E402
+from models.demo.training.architecture import load_tokenizer, new_model  # noqa: E402
+from models.demo.training.batches import collate, pads, stream  # noqa: E402
+from models.demo.training.conversation import FACTS, converse, encode  # noqa: E402
+from models.demo.training.export import write_checkpoint  # noqa: E402
+from models.demo.training.network import Teacher, quicken, see, speak  # noqa: E402
+from models.demo.training.samples import Sample, make_sample  # noqa: E402
+from models.demo.training.schedule import Plan, optimisers  # noqa: E402
+from models.demo.training.vocabulary import learn  # noqa: E402
+
+pytestmark = pytest.mark.reference
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return learn(tmp_path_factory.mktemp("words"), scenes=60)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(words: Path) -> Any:
+    return load_tokenizer(words)
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer: Any) -> Any:
+    torch.manual_seed(0)
+    return new_model(tokenizer)
+
+
+@pytest.fixture(scope="module")
+def samples(tokenizer: Any) -> list[Sample]:
+    return [make_sample(seed, tokenizer, 5) for seed in range(8)]
+
+
+def _quick(model: Any, tokenizer: Any) -> Any:
+    other = new_model(tokenizer)
+    other.load_state_dict(model.state_dict())
+    return quicken(other)
+
+
+def test_the_quick_vit_gives_what_the_plain_one_gives(
+    model: Any, tokenizer: Any, samples: list[Sample]
+) -> None:
+    batch = collate(samples, pads(tokenizer))
+    with torch.no_grad():
+        plain, quick = see(model, batch), see(_quick(model, tokenizer), batch)
+    torch.testing.assert_close(quick, plain, rtol=1e-4, atol=1e-5)
+
+
+def test_an_exchange_knows_nothing_of_the_others(
+    model: Any, tokenizer: Any, samples: list[Sample]
+) -> None:
+    sample = samples[3]
+    together = collate([sample], pads(tokenizer))
+    with torch.no_grad():
+        visual = see(model, together)
+        packed = speak(model, together, visual).logits
+    at = 0
+    for i, exchange in enumerate(sample.conversation.exchanges):
+        keep = (sample.segments == 0) | (sample.segments == i + 1)
+        alone = Sample(
+            sample.seed, sample.patches, sample.grids, sample.ids[keep],
+            sample.positions[:, keep], sample.segments[keep], sample.weights[keep],
+            sample.shown, sample.conversation,
+        )  # fmt: skip
+        with torch.no_grad():
+            lone = speak(model, collate([alone], pads(tokenizer)), visual).logits
+        said = sum(exchange.learn_from)
+        torch.testing.assert_close(packed[at : at + said], lone, rtol=1e-3, atol=1e-4)
+        at += said
+
+
+def test_positions_are_those_of_transformers(model: Any, samples: list[Sample]) -> None:
+    video = model.config.video_token_id
+    for sample in samples:
+        keep = (sample.segments == 0) | (sample.segments == 1)
+        ids = torch.from_numpy(sample.ids[keep])[None]
+        if video not in ids or _rate(sample) != 2:
+            continue
+        theirs, _ = model.model.get_rope_index(
+            ids, 2 * (ids == video).int(), video_grid_thw=torch.tensor(sample.grids),
+            second_per_grid_ts=torch.tensor([1.0]),
+        )  # fmt: skip
+        np.testing.assert_array_equal(sample.positions[:, keep], theirs[:, 0].numpy())
+
+
+def _rate(sample: Sample) -> int:
+    from models.demo.scenes import plan
+
+    return plan(sample.seed).fps
+
+
+def test_prompts_are_those_of_the_runtime(tokenizer: Any) -> None:
+    from models.demo.scenes import render
+
+    for seed in range(6):
+        for exchange in converse(render(seed), tokenizer, 4).exchanges:
+            asked = question(exchange.about.question, history=(), think=exchange.think, facts=FACTS)
+            ids = encode(asked, tokenizer)
+            prompt = exchange.ids[: exchange.learn_from.index(True)]
+            # A direct answer may follow an empty thought, a question an earlier one.
+            empty = encode([Text(EMPTY_THINK)], tokenizer)
+            if prompt[-len(empty) :] == empty:
+                prompt = prompt[: -len(empty)]
+            assert prompt[-len(ids) :] == ids
+
+
+def test_batches_are_the_same_when_a_training_goes_on(tokenizer: Any) -> None:
+    def first(start: int) -> Any:
+        return next(stream(tokenizer, 500, 2, 2, start))
+
+    whole = stream(tokenizer, 500, 2, 2, 0)
+    every = [next(whole) for _ in range(6)]
+    for start in (1, 5):
+        torch.testing.assert_close(first(start).ids, every[start].ids)
+        torch.testing.assert_close(first(start).patches, every[start].patches)
+
+
+def test_the_teacher_and_the_optimisers_learn(model: Any, tokenizer: Any) -> None:
+    torch.manual_seed(1)
+    pupil, teacher = _quick(model, tokenizer), Teacher()
+    batch = collate([make_sample(seed, tokenizer, 2) for seed in range(4)], pads(tokenizer))
+    losses = []
+    steps = optimisers(pupil, teacher)
+    for _ in range(25):
+        visual = see(pupil, batch)
+        loss = teacher(visual, batch)[0] + speak(pupil, batch, visual).loss()
+        loss.backward()
+        for optimizer in steps:
+            optimizer.step()
+            optimizer.zero_grad()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_the_schedule_warms_up_and_ends_at_rest() -> None:
+    plan = Plan(vision=100, supervised=1000)
+    assert plan.rate("vision", 0) < 0.1
+    assert plan.rate("vision", 99) == 1
+    assert plan.rate("supervised", 600) == 1
+    assert 0 < plan.rate("supervised", 999) < 0.01
+    assert plan.lesson("vision", 50) == 1
+    assert plan.lesson("supervised", 999) == pytest.approx(0.2)
+
+
+def test_validation_seeds_are_not_training_seeds(samples: list[Sample]) -> None:
+    assert all(sample.seed not in SEEDS["validation"] for sample in samples)
+
+
+def test_a_checkpoint_is_quantized_like_any_other(
+    model: Any, words: Path, tmp_path: Path
+) -> None:
+    from quantize import quantize
+
+    checkpoint = write_checkpoint(model, words, tmp_path / "checkpoint")
+    report = quantize(checkpoint, tmp_path / "pair", recipe="q4_k_m")
+    assert len(report.outputs) == 2
