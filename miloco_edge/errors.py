@@ -8,6 +8,7 @@
     │   ├── MediaError
     │   ├── GGUFError
     │   ├── ManifestError
+    │   ├── ConfigError
     │   └── ModelMismatchError
     └── EngineError              the model was loaded and could not go on (exit code 1)
         ├── ModelLoadError
@@ -90,6 +91,25 @@ class ManifestError(RefusedError):
         super().__init__(f"{where}: {message}", hint=hint)
         self.path = path
         self.line = line
+
+
+class ConfigError(RefusedError):
+    """A line of a home's configuration is not what it should be."""
+
+    def __init__(
+        self,
+        path: Path,
+        line: int | None,
+        field: str | None,
+        message: str,
+        *,
+        hint: str | None = None,
+    ) -> None:
+        where = f"{path}, line {line}" if line is not None else str(path)
+        super().__init__(f"{where}: {f'{field}: ' if field else ''}{message}", hint=hint)
+        self.path = path
+        self.line = line
+        self.field = field
 
 
 class ModelMismatchError(RefusedError):

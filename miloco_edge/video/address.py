@@ -15,6 +15,7 @@ STREAMS = ("rtsp", "rtsps", "rtmp", "rtmps")
 WEB = ("http", "https")
 
 _USERINFO = re.compile(r"://.*@", re.DOTALL)
+_PASSWORD = re.compile(r"(?i)\b((?:pass|pwd|token|secret|key|auth)\w*=)[^&;/\s]+")
 _SECRET = re.compile(r"(?i)((?:pass|pwd|token|secret|key|auth|user)\w*=)[^&;/\s]*")
 
 
@@ -73,8 +74,9 @@ class Address:
 
     @property
     def has_password(self) -> bool:
-        """Whether a password is part of the URL."""
-        return ":" in _split(self.__whole)[1]
+        """Whether a password, key or token is part of the URL, as far as can be told."""
+        before, userinfo, after = _split(self.__whole)
+        return bool(before) and (":" in userinfo or _PASSWORD.search(after) is not None)
 
     @property
     def login(self) -> tuple[str, str] | None:
