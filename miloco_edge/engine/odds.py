@@ -27,7 +27,7 @@ MAX_OUTSIDE_MASS = 0.5
 TIMED_TOKENS = 128
 """Tokens of one decode under a deadline, so that the first rules are answered if not the last."""
 _NONE = 1e-30
-_LIKELY = 0.01
+_LIKELY = 0.02
 """A beginning that is less likely than this is not followed to tell yes from no."""
 
 Path = tuple[int, ...]
