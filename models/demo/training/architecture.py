@@ -27,7 +27,7 @@ GENERATION = {"do_sample": False, "temperature": 0.3, "top_p": 0.95}
 
 
 def configuration(tokenizer: Tokenizer) -> Qwen2_5_VLConfig:
-    """About 9 million weights: 6 ViT layers, every second one with full attention, 4 text layers."""
+    """9 million weights: 6 ViT layers, each second one with full attention, and 4 text layers."""
     ids = {
         name: tokenizer.token_to_id(token)
         for name, token in {

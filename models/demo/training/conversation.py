@@ -87,7 +87,7 @@ def encode(pieces: list[Text], tokenizer: Tokenizer) -> list[int]:
     return [id for piece in pieces for id in _ids(piece.text, tokenizer)]
 
 
-def prompt_ids(item: Question, tokenizer: Tokenizer, *, think: bool) -> list[int]:
+def prompt_ids(item: Question, tokenizer: Tokenizer, think: bool) -> list[int]:
     """What follows the media when one question is asked."""
     return encode(question(item.question, history=(), think=think, facts=FACTS), tokenizer)
 

@@ -49,9 +49,8 @@ def make_sample(seed: int, tokenizer: Tokenizer, questions: int, draw: int = 0) 
     scene = render(seed)
     dice = Dice(seed, "layout", draw)
     images = len(scene.frames) <= 4 and dice.chance(IMAGES_SHARE)
-    return lay_out(
-        scene, converse(scene, tokenizer, questions, draw), tokenizer, "images" if images else "video"
-    )
+    talk = converse(scene, tokenizer, questions, draw)
+    return lay_out(scene, talk, tokenizer, "images" if images else "video")
 
 
 def lay_out(
@@ -66,10 +65,8 @@ def lay_out(
         pairs = [(i, i) for i in range(count)]
         grids = [(1, height // 14, width // 14)] * count
     step = temporal_step(scene.fps)
-    start, end, pad = (
-        tokenizer.token_to_id(token)
-        for token in (VISION_START, VISION_END, "<|video_pad|>" if layout == "video" else "<|image_pad|>")
-    )
+    medium = "<|video_pad|>" if layout == "video" else "<|image_pad|>"
+    start, end, pad = (tokenizer.token_to_id(one) for one in (VISION_START, VISION_END, medium))
     ids: list[int] = list(conversation.opening)
     positions = [np.tile(np.arange(len(ids)), (3, 1))]
     at = len(ids)
@@ -105,7 +102,7 @@ def lay_out(
 
 
 def patches(frames: NDArray[np.uint8], pairs: list[tuple[int, int]]) -> NDArray[np.uint8]:
-    """Frames (n, h, w, 3) in pairs as patches (p, 1176), in the order of transformers' processor."""
+    """Pairs of frames (n, h, w, 3) as patches (p, 1176), ordered as transformers' processor does."""
     _, height, width, _ = frames.shape
     h, w = height // 14, width // 14
     stacked = frames[np.array(pairs)].reshape(len(pairs), 2, h // 2, 2, 14, w // 2, 2, 14, 3)

@@ -13,10 +13,15 @@ Stage = Literal["vision", "supervised"]
 
 CLIPS = 16
 """In a step."""
+SEEDS_PER_RUN = 100_000_000
+"""Half for the vision stage, a quarter each for the supervised one and GRPO."""
 WARM_UP = 60
 """Steps from rest to the full rate, at the start of each stage."""
-DECAY = 0.35
-"""Of the last stage's steps, those over which the rate falls to nothing."""
+RATES: dict[Stage, tuple[float, float, float]] = {
+    "vision": (1.0, 0.25, 0.5),
+    "supervised": (0.6, 0.0, 0.4),
+}
+"""Share of the full rate at first and at the end, and the share of the stage it stays at the top."""
 
 MATRIX_RATE = 3e-3
 OTHER_RATE = 2e-3
@@ -26,8 +31,8 @@ OTHER_RATE = 2e-3
 class Plan:
     """How long each stage is."""
 
-    vision: int = 900
-    supervised: int = 1700
+    vision: int = 1300
+    supervised: int = 1200
     questions: int = 6
     """About each clip, in the supervised stage."""
 
@@ -36,12 +41,11 @@ class Plan:
         return self.vision if stage == "vision" else self.supervised
 
     def rate(self, stage: Stage, step: int) -> float:
-        """Share of the full learning rate at a step."""
-        warm = min(1.0, (step + 1) / WARM_UP)
-        if stage == "vision":
-            return warm
-        left = (self.supervised - step) / (DECAY * self.supervised)
-        return min(warm, max(left, 0.0))
+        """Share of the full learning rate at a step: a table top with a slope behind it."""
+        top, floor, edge = RATES[stage]
+        steps = self.steps(stage)
+        along = max(0.0, (step - edge * steps) / ((1 - edge) * steps))
+        return min(1.0, (step + 1) / WARM_UP) * (top + (floor - top) * along)
 
     def lesson(self, stage: Stage, step: int) -> float:
         """Weight of the teacher's loss: whole at first, a fifth by half of the second stage."""

@@ -54,9 +54,7 @@ def shown(scene: Scene, pairs: list[tuple[int, int]]) -> list[Shown]:
                 if state is None or box is None:
                     continue
                 tokens, sides = _covered(box, rows, columns)
-                found.append(
-                    Shown(STATES.index(state), moment, tokens + p * rows * columns, sides)
-                )
+                found.append(Shown(STATES.index(state), moment, tokens + p * rows * columns, sides))
     return found
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 import warnings
 from pathlib import Path
@@ -23,7 +22,7 @@ from models.demo.training.architecture import load_tokenizer, new_model
 from models.demo.training.batches import stream
 from models.demo.training.export import write_checkpoint
 from models.demo.training.network import Teacher, quicken, see, speak
-from models.demo.training.schedule import CLIPS, Plan, Stage, optimisers, set_rate
+from models.demo.training.schedule import CLIPS, SEEDS_PER_RUN, Plan, Stage, optimisers, set_rate
 from models.demo.training.validation import Validation
 from models.demo.training.vocabulary import learn
 
@@ -32,7 +31,6 @@ LOG_EVERY, VALIDATE_EVERY, SAVE_EVERY = 20, 100, 100
 warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")
 
 STAGES: tuple[Stage, ...] = ("vision", "supervised")
-SEEDS_PER_RUN = 100_000_000
 
 
 def train(folder: Path, run: int, plan: Plan) -> None:
@@ -117,7 +115,7 @@ def _save(
         "optimizers": [optimizer.state_dict() for optimizer in optimizers],
     }
     torch.save(whole, folder / "checkpoint.tmp")
-    os.replace(folder / "checkpoint.tmp", folder / "checkpoint.pt")
+    (folder / "checkpoint.tmp").replace(folder / "checkpoint.pt")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The demo model's tokenizer: byte-level BPE of its own, cut as Qwen2 cuts, with Qwen2.5's specials.
+"""The demo model's tokenizer: its own byte-level BPE, cut as Qwen2 cuts, with Qwen2.5's specials.
 
 python -m models.demo.training.vocabulary OUT
 """
