@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
@@ -63,7 +64,11 @@ def collate(samples: list[Sample], pads: tuple[int, int]) -> Batch:
     positions = np.zeros((3, b, longest), np.int64)
     segments = np.full((b, longest), -1, np.int64)
     weights = np.zeros((b, longest), np.float32)
-    states, moments, tokens, owners, sides = [], [], [], [], []
+    states: list[int] = []
+    moments: list[int] = []
+    tokens: list[NDArray[np.int64]] = []
+    owners: list[NDArray[np.int64]] = []
+    sides: list[NDArray[np.float32]] = []
     seen = 0
     for i, sample in enumerate(samples):
         n = len(sample.ids)

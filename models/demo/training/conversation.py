@@ -69,7 +69,9 @@ def converse(scene: Scene, tokenizer: Tokenizer, count: int, draw: int = 0) -> C
     """`count` exchanges about a scene; the same ones every time for a `draw`."""
     dice = Dice(scene.plan.seed, "conversation", draw)
     at_home = dice.chance(SMART_HOME_SHARE)
-    language: Language | None = dice.weighted(LANGUAGES) if at_home else None
+    language: Language | None = None
+    if at_home:
+        language = dice.weighted(LANGUAGES)
     system = SMART_HOME[language] if language else MIMO_SYSTEM
     exchanges: list[Exchange] = []
     while len(exchanges) < count:

@@ -68,7 +68,7 @@ class Group:
     def advantages(self) -> list[float]:
         """Rewards less their mean, over their spread."""
         values = torch.tensor(self.rewards)
-        return ((values - values.mean()) / (values.std() + 1e-2)).tolist()
+        return [float(one) for one in (values - values.mean()) / (values.std() + 1e-2)]
 
 
 def train(folder: Path, steps: int, first_seed: int) -> None:

@@ -25,7 +25,7 @@ from models.demo.training.states import STATES
 Model = Any  # Qwen2_5_VLForConditionalGeneration, which carries no types
 
 
-class PatchEmbed(Qwen2_5_VisionPatchEmbed):  # type: ignore[misc]
+class PatchEmbed(Qwen2_5_VisionPatchEmbed):
     """The convolution over whole patches as the matrix product that it is."""
 
     def forward(self, hidden_states: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ class PatchEmbed(Qwen2_5_VisionPatchEmbed):  # type: ignore[misc]
         return F.linear(hidden_states, weight.view(len(weight), -1))
 
 
-class BlockAttention(Qwen2_5_VLVisionAttention):  # type: ignore[misc]
+class BlockAttention(Qwen2_5_VLVisionAttention):
     """The ViT's attention with all blocks of one length in one call."""
 
     def forward(
@@ -61,7 +61,7 @@ class BlockAttention(Qwen2_5_VLVisionAttention):  # type: ignore[misc]
             found.append((weights @ v).transpose(1, 2).reshape(len(rows), -1))
             order.append(rows)
         mixed = torch.cat(found)[torch.cat(order).argsort()]
-        return self.proj(mixed)  # type: ignore[no-any-return]
+        return self.proj(mixed)
 
 
 def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x * cos + torch.cat((-second, first), -1) * sin
 
 
-class Norm(Qwen2_5_VLRMSNorm):  # type: ignore[misc]
+class Norm(Qwen2_5_VLRMSNorm):
     """torch's own RMS norm."""
 
     def forward(self, hidden_states: Tensor) -> Tensor:
@@ -140,7 +140,7 @@ class Said:
 
 def see(model: Model, batch: Batch) -> Tensor:
     """The ViT's visual tokens: (v, hidden)."""
-    return model.model.visual(batch.pixels(), grid_thw=batch.grids).pooler_output  # type: ignore[no-any-return]
+    return model.model.visual(batch.pixels(), grid_thw=batch.grids).pooler_output
 
 
 def speak(model: Model, batch: Batch, visual: Tensor) -> Said:

@@ -68,7 +68,7 @@ def lay_out(
     medium = "<|video_pad|>" if layout == "video" else "<|image_pad|>"
     start, end, pad = (tokenizer.token_to_id(one) for one in (VISION_START, VISION_END, medium))
     ids: list[int] = list(conversation.opening)
-    positions = [np.tile(np.arange(len(ids)), (3, 1))]
+    positions: list[NDArray[np.integer]] = [np.tile(np.arange(len(ids)), (3, 1))]
     at = len(ids)
     for t, h, w in grids:
         grid = (t, h // 2, w // 2)
@@ -102,7 +102,7 @@ def lay_out(
 
 
 def patches(frames: NDArray[np.uint8], pairs: list[tuple[int, int]]) -> NDArray[np.uint8]:
-    """Pairs of frames (n, h, w, 3) as patches (p, 1176), ordered as transformers' processor does."""
+    """Pairs of frames (n, h, w, 3) as patches (p, 1176), ordered as transformers does."""
     _, height, width, _ = frames.shape
     h, w = height // 14, width // 14
     stacked = frames[np.array(pairs)].reshape(len(pairs), 2, h // 2, 2, 14, w // 2, 2, 14, 3)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 Stage = Literal["vision", "supervised"]
 
@@ -21,7 +21,7 @@ RATES: dict[Stage, tuple[float, float, float]] = {
     "vision": (1.0, 0.25, 0.5),
     "supervised": (0.6, 0.0, 0.4),
 }
-"""Share of the full rate at first and at the end, and the share of the stage it stays at the top."""
+"""Share of the full rate at first and at the end, and of the steps, those before it falls."""
 
 MATRIX_RATE = 3e-3
 OTHER_RATE = 2e-3
@@ -56,7 +56,8 @@ class Plan:
 
 def optimisers(model: nn.Module, teacher: nn.Module) -> list[torch.optim.Optimizer]:
     """Muon for the matrices within blocks (Jordan 2024), AdamW for all else."""
-    matrices, others = [], list(teacher.parameters())
+    matrices: list[Tensor] = []
+    others: list[Tensor] = list(teacher.parameters())
     for name, weight in model.named_parameters():
         inner = weight.ndim == 2 and "embed" not in name and "lm_head" not in name
         (matrices if inner else others).append(weight)

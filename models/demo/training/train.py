@@ -91,15 +91,24 @@ def _log(folder: Path, state: dict[str, Any], values: dict[str, Any]) -> None:
 def _load(
     folder: Path, model: Any, teacher: Teacher, optimizers: list[torch.optim.Optimizer]
 ) -> dict[str, Any]:
-    path = folder / "checkpoint.pt"
+    path, log = folder / "checkpoint.pt", folder / "log.jsonl"
     if not path.exists():
+        log.unlink(missing_ok=True)
         return {"stage": "vision", "step": 0, "seconds": 0.0}
     saved = torch.load(path, weights_only=True)
     model.load_state_dict(saved["model"])
     teacher.load_state_dict(saved["teacher"])
     for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
         optimizer.load_state_dict(state)
-    return {name: saved[name] for name in ("stage", "step", "seconds")}
+    state = {name: saved[name] for name in ("stage", "step", "seconds")}
+    kept = [line for line in log.read_text().splitlines() if not _is_later(json.loads(line), state)]
+    log.write_text("".join(f"{line}\n" for line in kept))  # what follows will be done again
+    return state
+
+
+def _is_later(line: dict[str, Any], state: dict[str, Any]) -> bool:
+    at, saved = ((STAGES.index(one["stage"]), one["step"]) for one in (line, state))
+    return at > saved
 
 
 def _save(
