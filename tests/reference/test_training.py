@@ -161,9 +161,7 @@ def test_validation_seeds_are_not_training_seeds(samples: list[Sample]) -> None:
     assert all(sample.seed not in SEEDS["validation"] for sample in samples)
 
 
-def test_a_checkpoint_is_quantized_like_any_other(
-    model: Any, words: Path, tmp_path: Path
-) -> None:
+def test_a_checkpoint_is_quantized_like_any_other(model: Any, words: Path, tmp_path: Path) -> None:
     from quantize import quantize
 
     checkpoint = write_checkpoint(model, words, tmp_path / "checkpoint")

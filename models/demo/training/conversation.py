@@ -24,7 +24,6 @@ from miloco_edge.prompt.chat import (
 from models.demo.questions import LANGUAGES, Question, Skill, ask
 from models.demo.scenes import Scene
 from models.demo.scenes.seeds import Dice
-from models.demo.wordings import Language
 
 FACTS = ChatFacts(MIMO_SYSTEM, thinks=True)
 
@@ -69,10 +68,10 @@ def converse(scene: Scene, tokenizer: Tokenizer, count: int, draw: int = 0) -> C
     """`count` exchanges about a scene; the same ones every time for a `draw`."""
     dice = Dice(scene.plan.seed, "conversation", draw)
     at_home = dice.chance(SMART_HOME_SHARE)
-    language: Language | None = None
+    language, system = None, MIMO_SYSTEM
     if at_home:
         language = dice.weighted(LANGUAGES)
-    system = SMART_HOME[language] if language else MIMO_SYSTEM
+        system = SMART_HOME[language]
     exchanges: list[Exchange] = []
     while len(exchanges) < count:
         item = ask(scene, dice, dice.weighted(AT_HOME if at_home else PLAIN), language=language)
