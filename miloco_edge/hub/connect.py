@@ -1,0 +1,73 @@
+"""From what a home says to what it means: sources, sinks and the engine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from miloco_edge.engine.child import ChildEngine, Limits
+from miloco_edge.engine.child_quarantine import Quarantine
+from miloco_edge.engine.failover import Failover
+from miloco_edge.engine.protocol import WindowEngine
+from miloco_edge.engine.remote import RemoteEngine
+from miloco_edge.errors import MilocoEdgeError
+from miloco_edge.hub.settings import CameraSettings, Home, LinesSink, WebhookSink
+from miloco_edge.hub.settings import Sink as SinkSettings
+from miloco_edge.hub.sinks import Lines, Sink, Webhook
+from miloco_edge.video.played import Inbox, Played
+from miloco_edge.video.source import Source
+from miloco_edge.video.streams import Stream
+from miloco_edge.video.web import Web
+
+API_KEY = "MILOCO_EDGE_REMOTE_KEY"
+"""The environment variable with the bearer token of remote engines."""
+
+
+def source_for(settings: CameraSettings) -> Source:
+    """What gives a camera's frames."""
+    address = settings.source
+    match address.kind:
+        case "file":
+            return Played(Path(address.secret()), settings.loop)
+        case "folder":
+            return Inbox(Path(address.secret()))
+        case "http":
+            return Web(address, settings.timeout_s)
+        case _:
+            return Stream(address, settings.timeout_s)
+
+
+def sink_for(settings: SinkSettings) -> Sink:
+    """What takes a home's events."""
+    match settings:
+        case LinesSink():
+            return Lines(settings.name, settings.path)
+        case WebhookSink():
+            token = None if settings.token is None else settings.token.reveal()
+            url = settings.url.secret()
+            return Webhook(settings.name, url, token=token, timeout_s=settings.timeout_s)
+    raise MilocoEdgeError(
+        f"expected sinks of kind lines or webhook, got {settings.name} of another",
+        hint="this build of miloco-edge sends to no other",
+    )
+
+
+def engine_for(home: Home) -> WindowEngine:
+    """The home's engine: a child process for files, a server for an URL, several in turn."""
+    engines = [_engine(home, ref) for ref in home.models or (None,)]
+    return engines[0] if len(engines) == 1 else Failover(engines)
+
+
+def _engine(home: Home, ref: str | None) -> WindowEngine:
+    settings = home.engine
+    if ref is not None and ref.startswith(("http://", "https://")):
+        return RemoteEngine(ref, api_key=os.environ.get(API_KEY))
+    options = {"context": settings.context, "threads": settings.threads}
+    given = {name: value for name, value in options.items() if value is not None}
+    return ChildEngine(
+        ref,
+        limits=Limits(resident_bytes=settings.resident_bytes),
+        quarantine=Quarantine(home.journal.path.with_name("quarantine")),
+        gpu_layers=settings.gpu_layers,
+        **given,  # type: ignore[arg-type]
+    )

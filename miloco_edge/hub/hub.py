@@ -1,0 +1,509 @@
+"""The hub: cameras, rules and one engine in; events out.
+
+    with Hub.from_config("home.toml") as hub:
+        hub.on_event(lambda event: print(event.document()))
+        answer = hub.ask("nursery", "Is anybody there?").result()
+
+One thread decides everything (who is looked at, what it means, what is told). Cameras, the engine
+and the sinks have threads of their own, and it waits for none of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from miloco_edge.engine.protocol import Pending, Seen, WindowEngine
+from miloco_edge.errors import ClosedError, EngineDownError, NotFoundError, QuarantinedError
+from miloco_edge.hub import config
+from miloco_edge.hub.connect import engine_for, sink_for, source_for
+from miloco_edge.hub.event import Event, Evidence
+from miloco_edge.hub.journal import Decided, Journal
+from miloco_edge.hub.outlets import Outlets
+from miloco_edge.hub.overload import Overload
+from miloco_edge.hub.rules import Rule
+from miloco_edge.hub.scheduler import Job, Question, Scheduler
+from miloco_edge.hub.settings import Home
+from miloco_edge.hub.status import Status, status_of
+from miloco_edge.hub.timetable import Timetable
+from miloco_edge.hub.tokens import HourlyTokens
+from miloco_edge.hub.watch import Look, Told, Watch, watches
+from miloco_edge.hub.window import Window
+from miloco_edge.types import Answer, Budget, Decision
+from miloco_edge.video import Clip, unusable
+from miloco_edge.video.feed import Feed
+from miloco_edge.video.source import Source
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_TICK_S = 0.25
+_NO_TIME_S = 1e-3
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The steady clock, by which everything is measured, and the one on the wall, for people."""
+
+    steady: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+
+    @property
+    def epoch_s(self) -> float:
+        """When the steady clock stood at 0, by the clock on the wall as it is set now."""
+        return self.wall() - self.steady()
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """A person's question, on its way."""
+
+    camera: str | None
+    question: str
+    options: dict[str, Any]
+    future: Future[Answer]
+    stop: list[Callable[[], None]]
+    """How to cancel it once it is under way."""
+
+
+class Hub(Outlets):
+    """A home that is watched. Make it with `Hub.from_config`; close it, or use it in `with`."""
+
+    def __init__(
+        self,
+        home: Home,
+        engine: WindowEngine,
+        *,
+        sources: Mapping[str, Source] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        """`sources` takes the place of the cameras' own, such as `Pushed` frames."""
+        super().__init__()
+        self.home, self.engine, self.clock = home, engine, clock or Clock()
+        self.journal = Journal(
+            home.journal.path, days=home.journal.days, max_bytes=home.journal.max_bytes
+        )
+        self._sources = dict(sources or {})
+        self._feeds: dict[str, Feed] = {}
+        self._watches: dict[str, list[Watch]] = {}
+        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="miloco-edge hub", daemon=True)
+        now = self.clock.steady()
+        self._began_s = self._second = now
+        self._scheduler = Scheduler[Look | _Asked](slots=engine.slots)
+        self._overload = Overload(now, slots=engine.slots)
+        self._table = Timetable({}, now)
+        self._tokens = HourlyTokens()
+        self._pending: set[Pending[Any]] = set()
+        self._closed = False
+
+    @classmethod
+    def from_config(cls, path: Path | str) -> Hub:
+        """The hub of a home.toml, its model in a child process or behind a server.
+
+        Raises NotFoundError and ConfigError; nothing is connected to or loaded before `start`.
+        """
+        home = config.read(Path(path))
+        return cls(home, engine_for(home))
+
+    def __enter__(self) -> Hub:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Begin to watch. The model loads meanwhile; `engine.load()` beforehand waits for it."""
+        for settings in self.home.sinks.values():
+            self.add_sink(sink_for(settings))
+        states = self.journal.last_states()
+        self._furnish(self.home)
+        for watch in self._all_watches():
+            watch.remember(states, self.clock.epoch_s)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop watching, tell the sinks what there is to tell, end the engine: within a second."""
+        if self._closed:
+            return
+        self._closed = True
+        self._stop.set()
+        self._inbox.put(lambda: None)
+        if self._thread.is_alive():
+            self._thread.join(1)
+        for feed in self._feeds.values():
+            feed.close(0)
+        self.engine.close()
+        self.close_outlets()
+        self.journal.close()
+
+    def ask(
+        self, camera: str | None, question: str, *, seconds: float | None = None, **options: Any
+    ) -> Pending[Answer]:
+        """Ask about what a camera shows now, or nothing at all; overtakes the rules.
+
+        `options` as Scene.ask's, and `emit` for the pieces. The future ends with BusyError where
+        too many wait, NotFoundError where the camera shows nothing.
+        """
+        if self._closed:
+            raise ClosedError("expected an open hub, got one that was closed")
+        if seconds is not None:
+            options["budget"] = replace(options.get("budget") or Budget(), seconds=seconds)
+        asked = _Asked(camera, question, options, Future(), [])
+        queued: Question[Look | _Asked] = Question(asked)
+
+        def put() -> None:
+            try:
+                self._scheduler.ask(queued)
+            except Exception as error:
+                asked.future.set_exception(error)
+
+        def cancel() -> None:
+            if self._scheduler.cancel(queued):
+                asked.future.cancel()
+            for stop in asked.stop:
+                stop()
+
+        self._inbox.put(put)
+        return Pending(asked.future, lambda: self._inbox.put(cancel))
+
+    def force(self, camera: str) -> None:
+        """Look at a camera now, gate or not: the doorbell rang, a sensor saw something."""
+        if camera not in self.home.cameras:
+            raise NotFoundError(
+                f"expected a camera of {', '.join(self.home.cameras)}, got {camera}"
+            )
+        self._inbox.put(partial(self._turn, camera, force=True))
+
+    def status(self) -> Status:
+        """How everything is now."""
+        return self._call(lambda: status_of(self, self.clock.steady()))
+
+    def reload(self) -> config.Changes:
+        """Read home.toml again and take over what changed.
+
+        Raises as `config.reload` does; what was in force then stays so.
+        """
+        home, changes = config.reload(self.home)
+        if changes:
+            self._call(lambda: self._refurnish(home, changes))
+            log.info("taken over from %s: %s", home.path, changes)
+        return changes
+
+    def _call(self, function: Callable[[], T]) -> T:
+        """Run a function in the hub's thread and wait for what it gives."""
+        if self._closed or not self._thread.is_alive():
+            raise ClosedError("expected a hub that runs, got one that does not")
+        future: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(function())
+            except BaseException as error:
+                future.set_exception(error)
+
+        self._inbox.put(run)
+        return future.result(10)
+
+    # What follows runs in the hub's thread.
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            now = self.clock.steady()
+            wait = max(0.0, min(_TICK_S, self._table.next() - now))
+            try:
+                self._safely(self._inbox.get(timeout=wait))
+                while True:
+                    self._safely(self._inbox.get_nowait())
+            except queue.Empty:
+                self._safely(self._tick)
+        for pending in self._pending:
+            pending.cancel()
+
+    def _safely(self, work: Callable[[], None]) -> None:
+        """The hub outlives a fault of its own; what was at work is lost."""
+        try:
+            work()
+        except Exception:
+            log.exception("a fault in the hub")
+
+    def _tick(self) -> None:
+        now = self.clock.steady()
+        for camera in self._table.due(now, self._overload.level.interval):
+            self._turn(camera)
+        for job in self._scheduler.expired(now):
+            self._unseen(_look(job), "deadline" if self.engine.state == "ready" else "engine_down")
+        while (started := self._scheduler.next(now)) is not None:
+            self._start(started, now)
+        if now - self._second >= 1:
+            self._second = now
+            for watch in self._all_watches():
+                self._tell(watch, watch.passed(self._local(), now), None)
+        if self._overload.update(now):
+            log.warning("load %.0f %%: %s", 100 * self._overload.load, self._overload.level)
+        idle_s = self.home.engine.unload_after_s
+        idle = idle_s is not None and self._scheduler.idle_s(now) > idle_s
+        if idle and self.engine.state == "ready":
+            self.engine.unload()
+
+    def _turn(self, camera: str, *, force: bool = False) -> None:
+        """A camera's turn: cut a window for each of its watches, and see what is to be done."""
+        feed, now = self._feeds[camera], self.clock.steady()
+        status, frames = feed.status, feed.frames()
+        for watch in self._watches.get(camera, ()):
+            on_duty, _ = watch.on_duty(self._local())
+            if not on_duty:
+                continue
+            reason = watch.blind(status, self._began_s, now)
+            if reason is not None:
+                self._decided(watch, _unknown(on_duty, reason), now, None)
+                continue
+            window = watch.cut(frames)
+            if window is None:
+                continue
+            reason = unusable([frame.pixels for frame in window.frames])
+            if reason is not None:
+                self._decided(watch, _unknown(on_duty, reason), window.end_s, window)
+            elif watch.passes(self.home.gate, window, window.end_s, force=force):
+                self._submit(Look(watch, window, on_duty), now)
+
+    def _submit(self, look: Look, now: float) -> None:
+        self._overload.offered()
+        job = Job[Look | _Asked](
+            look.watch.camera,
+            look.watch.zone or "",
+            look.window.end_s,
+            look,
+            priority=max(rule.priority for rule in look.rules),
+            deadline_s=look.watch.deadline_s,
+        )
+        self._scheduler.submit(job, now)
+
+    def _start(self, started: Job[Look | _Asked] | Question[Look | _Asked], now: float) -> None:
+        future: Future[Any]
+        try:
+            if isinstance(started, Question):
+                pending: Pending[Any] = self._begin_question(started)
+            else:
+                pending = self._begin_look(started, now)
+        except Exception as error:
+            future = Future()
+            future.set_exception(error)
+            pending = Pending(future, lambda: None)
+        self._pending.add(pending)
+        pending.future.add_done_callback(
+            lambda _: self._inbox.put(partial(self._ended, started, pending))
+        )
+
+    def _begin_look(self, job: Job[Look | _Asked], now: float) -> Pending[Seen]:
+        look = _look(job)
+        cost = look.watch.cost(self.home.engine.visual_tokens).at(self._overload.level)
+        seconds = None if job.deadline_s is None else max(job.expires_s - now, _NO_TIME_S)
+        return self.engine.decide(
+            look.clip(cost),
+            [rule.text for rule in look.rules],
+            budget=Budget(visual_tokens=cost.visual_tokens, seconds=seconds),
+        )
+
+    def _begin_question(self, question: Question[Look | _Asked]) -> Pending[Answer]:
+        asked = question.work
+        assert isinstance(asked, _Asked)
+        pending = self.engine.ask(self._shown(asked.camera), asked.question, **asked.options)
+        asked.stop.append(pending.cancel)
+        return pending
+
+    def _shown(self, camera: str | None) -> Clip | None:
+        """What a camera shows now, for a question."""
+        if camera is None:
+            return None
+        if camera not in self._feeds:
+            raise NotFoundError(f"expected a camera of {', '.join(self._feeds)}, got {camera}")
+        settings = self.home.cameras[camera]
+        window = Watch(settings, None, ()).cut(self._feeds[camera].frames())
+        if window is None:
+            raise NotFoundError(
+                f"expected frames of camera {camera}, got none",
+                hint=self._feeds[camera].status.error,
+            )
+        return window.clip()
+
+    def _ended(
+        self, started: Job[Look | _Asked] | Question[Look | _Asked], pending: Pending[Any]
+    ) -> None:
+        now = self.clock.steady()
+        self._pending.discard(pending)
+        took = self._scheduler.finished(started, now)
+        error = (
+            ClosedError("the request was cancelled")
+            if pending.future.cancelled()
+            else pending.future.exception()
+        )
+        if isinstance(started, Question):
+            self._overload.asked(took)
+            self._answered(started.work, pending, error)
+        elif error is not None:
+            log.log(
+                logging.INFO if isinstance(error, EngineDownError) else logging.ERROR, "%s", error
+            )
+            self._unseen(_look(started), _reason(error))
+        else:
+            self._overload.served(took)
+            self._seen(_look(started), pending.future.result(), now)
+        while (following := self._scheduler.next(now)) is not None:
+            self._start(following, now)
+
+    def _answered(
+        self, asked: Look | _Asked, pending: Pending[Any], error: BaseException | None
+    ) -> None:
+        assert isinstance(asked, _Asked)
+        if not asked.future.set_running_or_notify_cancel():
+            return
+        if error is not None:
+            asked.future.set_exception(error)
+        else:
+            answer: Answer = pending.future.result()
+            self._tokens.add(
+                self.clock.steady(), answer.usage.prompt_tokens + answer.usage.completion_tokens
+            )
+            asked.future.set_result(answer)
+
+    def _seen(self, look: Look, seen: Seen, now: float) -> None:
+        self._tokens.add(now, seen.usage.prompt_tokens + seen.usage.completion_tokens)
+        late = now - look.window.end_s
+        decisions = []
+        for rule, decision in zip(look.rules, seen.decisions, strict=True):
+            if rule.deadline_s is not None and late > rule.deadline_s:
+                decision = replace(decision, answer="unknown", reason="deadline")
+            decisions.append((rule, decision))
+        if any(decision.answer != "unknown" for decision in seen.decisions):
+            look.watch.was_examined(self.home.gate, look.window)
+        look.watch.latency_s = late
+        self._decided(look.watch, decisions, look.window.end_s, look.window, seen)
+
+    def _unseen(self, look: Look, reason: str) -> None:
+        self._decided(look.watch, _unknown(look.rules, reason), look.window.end_s, look.window)
+
+    def _decided(
+        self,
+        watch: Watch,
+        decisions: list[tuple[Rule, Decision]],
+        time_s: float,
+        window: Window | None,
+        seen: Seen | None = None,
+    ) -> None:
+        epoch_s, now = self.clock.epoch_s, self.clock.steady()
+        rows = [
+            Decided(time_s + epoch_s, watch.camera, rule.id, decision, now - time_s)
+            for rule, decision in decisions
+            if seen is not None
+        ]
+        self._tell(watch, watch.decided(decisions, time_s), window, rows, seen)
+
+    def _tell(
+        self,
+        watch: Watch,
+        told: Told,
+        window: Window | None,
+        rows: list[Decided] | None = None,
+        seen: Seen | None = None,
+    ) -> None:
+        """Journal first, then everybody else."""
+        if not told and not rows:
+            return
+        epoch_s, now = self.clock.epoch_s, self.clock.steady()
+        degraded = self._overload.degraded(watch.cost(self.home.engine.visual_tokens))
+        if degraded is None and seen is not None:
+            degraded = seen.degraded
+        events = [
+            Event.of(
+                change,
+                rule,
+                watch.camera,
+                epoch_s=epoch_s,
+                evidence=None if window is None else _evidence(window, epoch_s),
+                latency_s=None if window is None else now - window.end_s,
+                model=self.engine.name or None,
+                degraded=degraded,
+            )
+            for rule, change in told
+        ]
+        if window is not None and self.home.journal.evidence:
+            events = [self.journal.picture(event, window.frames[-1].pixels) for event in events]
+        self.journal.commit(events, rows or ())
+        for event in events:
+            self.tell(event)
+
+    def _furnish(self, home: Home) -> None:
+        """Begin to watch the cameras of a home."""
+        now = self.clock.steady()
+        for name, settings in home.cameras.items():
+            if name not in self._feeds:
+                self._feeds[name] = Feed(
+                    self._sources.get(name) or source_for(settings),
+                    seconds=settings.seconds + 1 / settings.fps,
+                    fps=settings.fps,
+                    masks=settings.masks,
+                    clock=self.clock.steady,
+                )
+                self._feeds[name].start()
+        self._watches = {name: [] for name in home.cameras}
+        for watch in watches(home):
+            self._watches[watch.camera].append(watch)
+        intervals = {name: settings.interval_s for name, settings in home.cameras.items()}
+        self._table = Timetable(intervals, now)
+
+    def _refurnish(self, home: Home, changes: config.Changes) -> None:
+        older = {(watch.camera, watch.zone): watch for watch in self._all_watches()}
+        for name in changes.cameras:
+            if name in self._feeds:
+                self._feeds.pop(name).close(0)
+                self._scheduler.forget(name)
+        for name in changes.sinks:
+            self.remove_sink(name)
+            if name in home.sinks:
+                self.add_sink(sink_for(home.sinks[name]))
+        self.home = home
+        self._furnish(home)
+        for watch in self._all_watches():
+            if (before := older.get((watch.camera, watch.zone))) is not None:
+                watch.inherit(before)
+
+    def _all_watches(self) -> list[Watch]:
+        return [watch for of_camera in self._watches.values() for watch in of_camera]
+
+    def _local(self) -> datetime:
+        """The time of day in the home."""
+        return datetime.fromtimestamp(self.clock.wall(), self.home.time_zone)
+
+
+def _look(job: Job[Look | _Asked]) -> Look:
+    assert isinstance(job.work, Look)
+    return job.work
+
+
+def _unknown(rules: tuple[Rule, ...], reason: str) -> list[tuple[Rule, Decision]]:
+    return [(rule, Decision(rule.text, "unknown", None, None, "none", reason)) for rule in rules]
+
+
+def _reason(error: BaseException) -> str:
+    """A short word for why a window was not looked at."""
+    if isinstance(error, QuarantinedError):
+        return "quarantined"
+    if isinstance(error, (EngineDownError, ClosedError)):
+        return "engine_down"
+    return "engine_error"
+
+
+def _evidence(window: Window, epoch_s: float) -> Evidence:
+    return Evidence(window.start_s + epoch_s, window.end_s + epoch_s, len(window.frames))

@@ -1,0 +1,172 @@
+"""Where events go: each sink in a thread of its own, so that a slow one holds up nobody."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import threading
+import urllib.parse
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from miloco_edge.hub.event import Event
+
+log = logging.getLogger(__name__)
+
+_WAITING = 1000
+_BACKOFF_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+
+
+class Sink(Protocol):
+    """Takes events, one after another, in one thread."""
+
+    @property
+    def name(self) -> str:
+        """As messages name it."""
+        ...
+
+    def send(self, event: Event) -> None:
+        """Deliver; OSError where it may be tried again later."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is open."""
+        ...
+
+
+class Callback:
+    """Calls a function of the host program's."""
+
+    name = "callback"
+
+    def __init__(self, function: Callable[[Event], None]) -> None:
+        self._function = function
+
+    def send(self, event: Event) -> None:
+        """Call it; what it raises is logged."""
+        try:
+            self._function(event)
+        except Exception:
+            log.exception("a callback failed on event %s", event.id)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Lines:
+    """Appends each event to a file as a line of JSON."""
+
+    def __init__(self, name: str, path: Path) -> None:
+        self.name, self._path = name, path
+
+    def send(self, event: Event) -> None:
+        """Append the line."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(event.document(), ensure_ascii=False) + "\n")
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Webhook:
+    """Posts each event to an URL as JSON, with its id as Idempotency-Key. Follows no redirect."""
+
+    def __init__(
+        self, name: str, url: str, *, token: str | None = None, timeout_s: float = 10.0
+    ) -> None:
+        self.name, self._timeout_s = name, timeout_s
+        self._url = urllib.parse.urlsplit(url)
+        self._headers = {"Content-Type": "application/json"}
+        if token is not None:
+            self._headers["Authorization"] = f"Bearer {token}"
+
+    def send(self, event: Event) -> None:
+        """Post it; OSError for no answer, and for one that is not 2xx."""
+        kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
+        connection = kinds[self._url.scheme](
+            self._url.hostname or "", self._url.port, timeout=self._timeout_s
+        )
+        target = (self._url.path or "/") + (f"?{self._url.query}" if self._url.query else "")
+        body = json.dumps(event.document(), ensure_ascii=False).encode()
+        try:
+            connection.request("POST", target, body, {**self._headers, "Idempotency-Key": event.id})
+            status = connection.getresponse().status
+        except http.client.HTTPException as error:
+            raise OSError(f"no HTTP: {type(error).__name__}") from error
+        finally:
+            connection.close()
+        if not 200 <= status < 300:
+            raise OSError(f"expected status 2xx, got {status}")
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Outlet:
+    """A sink, its thread and what waits for it: a thousand events, then the oldest is dropped."""
+
+    def __init__(self, sink: Sink) -> None:
+        self.sink = sink
+        self.sent = self.dropped = 0
+        self.error: str | None = None
+        """Why the newest attempt failed; None once one succeeds."""
+        self._waiting: deque[Event] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(
+            target=self._run, name=f"miloco-edge sink {sink.name}", daemon=True
+        )
+        self._thread.start()
+
+    def put(self, event: Event) -> None:
+        """Have it sent, in order."""
+        with self._changed:
+            self._waiting.append(event)
+            if len(self._waiting) > _WAITING:
+                self._waiting.popleft()
+                self.dropped += 1
+            self._changed.notify_all()
+
+    def close(self, timeout_s: float = 0.5) -> None:
+        """Send what can be sent in time, then stop."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join(timeout_s)
+        if self._waiting:
+            log.warning("sink %s: %d events were not sent", self.sink.name, len(self._waiting))
+
+    def _run(self) -> None:
+        failures = 0
+        while True:
+            with self._changed:
+                if failures:
+                    wait = _BACKOFF_S[min(failures, len(_BACKOFF_S)) - 1]
+                    self._changed.wait_for(lambda: self._closed, wait)
+                else:
+                    self._changed.wait_for(lambda: self._closed or self._waiting)
+                if not self._waiting or (self._closed and failures):
+                    break
+                event = self._waiting[0]
+            try:
+                self.sink.send(event)
+            except OSError as error:
+                failures += 1
+                if self.error is None:
+                    log.warning("sink %s: %s; tried again later", self.sink.name, error)
+                self.error = str(error)
+                continue
+            except Exception as error:  # one event that cannot be sent must not stop the others
+                log.exception("sink %s: event %s is dropped", self.sink.name, event.id)
+                self.error = f"{type(error).__name__}: {error}"
+            else:
+                self.sent += 1
+                self.error = None
+            failures = 0
+            with self._changed:
+                if self._waiting and self._waiting[0] is event:
+                    self._waiting.popleft()
+        self.sink.close()
