@@ -1,0 +1,43 @@
+"""Put a trained model where the package finds it: the checkpoint, a quantized pair, log and curves.
+
+python -m models.demo.training.ship RUN [--stage grpo]
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+from models.demo.training.curves import draw_curves
+from quantize import quantize
+
+DEMO = Path(__file__).parents[1]
+RECIPE = "q8_0"
+
+
+def ship(run: Path, stage: str, out: Path = DEMO) -> None:
+    """Replace what lies in `out` by the model of a run's stage."""
+    checkpoint, pair, log = out / "checkpoint", out / "pair", out / "log"
+    for folder in (checkpoint, pair, log):
+        shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(run / stage, checkpoint)
+    quantize(checkpoint, pair, recipe=RECIPE, mmproj_type=RECIPE)
+    log.mkdir()
+    for name in ("log.jsonl", "grpo.jsonl"):
+        if (run / name).exists():
+            shutil.copyfile(run / name, log / name)
+    draw_curves(log, log / "curves.png")
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description="Ship a trained demo model.")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--stage", default="grpo", help="grpo or supervised")
+    args = parser.parse_args()
+    ship(args.run, args.stage)
+
+
+if __name__ == "__main__":
+    main()
