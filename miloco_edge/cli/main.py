@@ -22,6 +22,8 @@ COMMANDS = {
     "calibrate": "miloco_edge.cli.calibrate",
     "compare": "miloco_edge.cli.compare",
     "eval": "miloco_edge.cli.eval",
+    "watch": "miloco_edge.cli.watch",
+    "journal": "miloco_edge.cli.journal",
     "pull": "miloco_edge.cli.models",
     "list": "miloco_edge.cli.models",
     "show": "miloco_edge.cli.models",

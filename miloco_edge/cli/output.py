@@ -25,6 +25,11 @@ class Output:
         """Print the command's one JSON document (call it only when `as_json`)."""
         click.echo(json.dumps(document, ensure_ascii=False, allow_nan=False))
 
+    def line(self, document: Mapping[str, Any]) -> None:
+        """Print one JSON object of a stream as a line, at once."""
+        self.data(document)
+        sys.stdout.flush()
+
     def text(self, text: str, *, newline: bool = True) -> None:
         """Print human data to stdout, at once."""
         click.echo(text, nl=newline)

@@ -109,13 +109,16 @@ class LocalEngine:
         **options: Unpack[AskOptions],
     ) -> Pending[Answer]:
         """As WindowEngine.ask."""
-        clock = _Clock(options.pop("budget", None) or Budget())
+        clock = _Clock(options.get("budget") or Budget())
 
         def work(cancel: _Cancel) -> Answer:
             look = self._loaded().start_look(clip, budget=clock.left(), urgent=True)
             with cancel.result(look) as scene:
                 request = scene.start_ask(
-                    question, emit=emit or _ignore, budget=clock.left(), urgent=True, **options
+                    question,
+                    emit=emit or _ignore,
+                    urgent=True,
+                    **{**options, "budget": clock.left()},
                 )
                 return cancel.result(request)
 

@@ -36,10 +36,10 @@ class Server:
 
     def connection(self, timeout_s: float) -> http.client.HTTPConnection:
         """A new connection, not opened yet."""
-        kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
-        return kinds[self._split.scheme](
-            self._split.hostname or "", self._split.port, timeout=timeout_s
-        )
+        host, port = self._split.hostname or "", self._split.port
+        if self._split.scheme == "https":
+            return http.client.HTTPSConnection(host, port, timeout=timeout_s)
+        return http.client.HTTPConnection(host, port, timeout=timeout_s)
 
     def target(self, path: str) -> str:
         """The path of a route on the wire."""

@@ -23,22 +23,21 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from miloco_edge.engine.protocol import Pending, Seen, WindowEngine
-from miloco_edge.errors import ClosedError, EngineDownError, NotFoundError, QuarantinedError
+from miloco_edge.errors import ClosedError, EngineDownError, NotFoundError
 from miloco_edge.hub import config
 from miloco_edge.hub.connect import engine_for, sink_for, source_for
-from miloco_edge.hub.event import Event, Evidence
 from miloco_edge.hub.journal import Decided, Journal
 from miloco_edge.hub.outlets import Outlets
 from miloco_edge.hub.overload import Overload
-from miloco_edge.hub.rules import Rule
 from miloco_edge.hub.scheduler import Job, Question, Scheduler
 from miloco_edge.hub.settings import Home
 from miloco_edge.hub.status import Status, status_of
+from miloco_edge.hub.telling import Made, events_of, in_time, reason_for, unseen
 from miloco_edge.hub.timetable import Timetable
 from miloco_edge.hub.tokens import HourlyTokens
 from miloco_edge.hub.watch import Look, Told, Watch, watches
 from miloco_edge.hub.window import Window
-from miloco_edge.types import Answer, Budget, Decision
+from miloco_edge.types import Answer, Budget
 from miloco_edge.video import Clip, unusable
 from miloco_edge.video.feed import Feed
 from miloco_edge.video.source import Source
@@ -267,14 +266,14 @@ class Hub(Outlets):
                 continue
             reason = watch.blind(status, self._began_s, now)
             if reason is not None:
-                self._decided(watch, _unknown(on_duty, reason), now, None)
+                self._decided(watch, unseen(on_duty, reason), now, None)
                 continue
             window = watch.cut(frames)
             if window is None:
                 continue
             reason = unusable([frame.pixels for frame in window.frames])
             if reason is not None:
-                self._decided(watch, _unknown(on_duty, reason), window.end_s, window)
+                self._decided(watch, unseen(on_duty, reason), window.end_s, window)
             elif watch.passes(self.home.gate, window, window.end_s, force=force):
                 self._submit(Look(watch, window, on_duty), now)
 
@@ -356,7 +355,7 @@ class Hub(Outlets):
             log.log(
                 logging.INFO if isinstance(error, EngineDownError) else logging.ERROR, "%s", error
             )
-            self._unseen(_look(started), _reason(error))
+            self._unseen(_look(started), reason_for(error))
         else:
             self._overload.served(took)
             self._seen(_look(started), pending.future.result(), now)
@@ -381,23 +380,19 @@ class Hub(Outlets):
     def _seen(self, look: Look, seen: Seen, now: float) -> None:
         self._tokens.add(now, seen.usage.prompt_tokens + seen.usage.completion_tokens)
         late = now - look.window.end_s
-        decisions = []
-        for rule, decision in zip(look.rules, seen.decisions, strict=True):
-            if rule.deadline_s is not None and late > rule.deadline_s:
-                decision = replace(decision, answer="unknown", reason="deadline")
-            decisions.append((rule, decision))
         if any(decision.answer != "unknown" for decision in seen.decisions):
             look.watch.was_examined(self.home.gate, look.window)
         look.watch.latency_s = late
-        self._decided(look.watch, decisions, look.window.end_s, look.window, seen)
+        made = in_time(look.rules, seen, late)
+        self._decided(look.watch, made, look.window.end_s, look.window, seen)
 
     def _unseen(self, look: Look, reason: str) -> None:
-        self._decided(look.watch, _unknown(look.rules, reason), look.window.end_s, look.window)
+        self._decided(look.watch, unseen(look.rules, reason), look.window.end_s, look.window)
 
     def _decided(
         self,
         watch: Watch,
-        decisions: list[tuple[Rule, Decision]],
+        decisions: Made,
         time_s: float,
         window: Window | None,
         seen: Seen | None = None,
@@ -421,23 +416,18 @@ class Hub(Outlets):
         """Journal first, then everybody else."""
         if not told and not rows:
             return
-        epoch_s, now = self.clock.epoch_s, self.clock.steady()
         degraded = self._overload.degraded(watch.cost(self.home.engine.visual_tokens))
         if degraded is None and seen is not None:
             degraded = seen.degraded
-        events = [
-            Event.of(
-                change,
-                rule,
-                watch.camera,
-                epoch_s=epoch_s,
-                evidence=None if window is None else _evidence(window, epoch_s),
-                latency_s=None if window is None else now - window.end_s,
-                model=self.engine.name or None,
-                degraded=degraded,
-            )
-            for rule, change in told
-        ]
+        events = events_of(
+            told,
+            watch.camera,
+            window,
+            epoch_s=self.clock.epoch_s,
+            now=self.clock.steady(),
+            model=self.engine.name,
+            degraded=degraded,
+        )
         if window is not None and self.home.journal.evidence:
             events = [self.journal.picture(event, window.frames[-1].pixels) for event in events]
         self.journal.commit(events, rows or ())
@@ -490,20 +480,3 @@ class Hub(Outlets):
 def _look(job: Job[Look | _Asked]) -> Look:
     assert isinstance(job.work, Look)
     return job.work
-
-
-def _unknown(rules: tuple[Rule, ...], reason: str) -> list[tuple[Rule, Decision]]:
-    return [(rule, Decision(rule.text, "unknown", None, None, "none", reason)) for rule in rules]
-
-
-def _reason(error: BaseException) -> str:
-    """A short word for why a window was not looked at."""
-    if isinstance(error, QuarantinedError):
-        return "quarantined"
-    if isinstance(error, (EngineDownError, ClosedError)):
-        return "engine_down"
-    return "engine_error"
-
-
-def _evidence(window: Window, epoch_s: float) -> Evidence:
-    return Evidence(window.start_s + epoch_s, window.end_s + epoch_s, len(window.frames))

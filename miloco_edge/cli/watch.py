@@ -1,0 +1,184 @@
+"""`miloco-edge watch`: run a home's cameras and rules, and show what happens."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from miloco_edge.cli.options import json_option
+from miloco_edge.cli.output import Output
+from miloco_edge.errors import MilocoEdgeError
+from miloco_edge.hub import config
+from miloco_edge.hub.connect import engine_for
+from miloco_edge.hub.event import Event, rfc3339
+from miloco_edge.hub.hub import Hub
+from miloco_edge.hub.replay import replay
+from miloco_edge.hub.settings import Home
+
+_REFRESH_S = 0.5
+_LOOK_AT_FILE_S = 2.0
+
+
+@click.command("watch")
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    default=Path("home.toml"),
+    show_default=True,
+    help="The home: cameras, rules, sinks.",
+)
+@click.option("--model", metavar="REF", help="Instead of the home's own; an URL is a server.")
+@click.option(
+    "--replay",
+    "recording",
+    type=click.Path(path_type=Path),
+    metavar="RECORDING",
+    help="Run the rules over a video file instead, and tell what they would have told.",
+)
+@click.option("--camera", help="Whose rules to replay; needed if the home has several cameras.")
+@json_option
+def watch_command(
+    output: Output,
+    *,
+    config_path: Path,
+    model: str | None,
+    recording: Path | None,
+    camera: str | None,
+) -> None:
+    """Run the cameras and rules of a home until Ctrl-C; print events as they come.
+
+    On a terminal it shows cameras and rules live; with --json it prints one event per line. The
+    file may be edited meanwhile: what is right is taken over, what is wrong is said and left out.
+    """
+    home = config.read(config_path)
+    if model is not None:
+        home = replace(home, models=(model,))
+    if recording is not None:
+        _replay(output, home, recording, camera)
+        return
+    if camera is not None:
+        raise click.UsageError("--camera goes with --replay")
+    stop = threading.Event()
+    with _terminated(stop):
+        engine = engine_for(home)
+        try:
+            output.note("loading the model")
+            engine.load()  # a model that is not there is said now, not with the first window
+            hub = Hub(home, engine)
+        except BaseException:
+            engine.close()
+            raise
+        with hub:
+            _watch(output, hub, stop)
+
+
+def _watch(output: Output, hub: Hub, stop: threading.Event) -> None:
+    newest: deque[Event] = deque(maxlen=8)
+    live = not output.as_json and click.get_text_stream("stdout").isatty()
+
+    def tell(event: Event) -> None:
+        newest.append(event)
+        if output.as_json:
+            output.line(event.document())
+        elif not live:
+            output.text(sentence(event))
+
+    hub.on_event(tell)
+    edited = _Edited(hub)
+    screens: AbstractContextManager[Any] = _screen() if live else nullcontext()
+    with screens as screen:
+        waited = 0.0
+        while not stop.wait(_REFRESH_S):
+            waited += _REFRESH_S
+            if waited >= _LOOK_AT_FILE_S:
+                waited = 0.0
+                edited.look(output)
+            if screen is not None:
+                from miloco_edge.cli.watch_view import view
+
+                screen.update(view(hub.status(), list(newest)), refresh=True)
+
+
+def _replay(output: Output, home: Home, recording: Path, camera: str | None) -> None:
+    names = list(home.cameras)
+    if camera is None and len(names) != 1:
+        raise click.UsageError(f"expected --camera with one of {', '.join(names)}, got none")
+    camera = camera or names[0]
+    if camera not in home.cameras:
+        raise click.UsageError(f"expected --camera with one of {', '.join(names)}, got {camera}")
+    engine = engine_for(home)
+    told = 0
+    try:
+        for event in replay(home, engine, recording, camera):
+            told += 1
+            if output.as_json:
+                output.line(event.document())
+            else:
+                output.text(sentence(event))
+    finally:
+        engine.close()
+    output.note(f"{told} events")
+
+
+class _Edited:
+    """The home's file, looked at now and then."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._stamp = self._read()
+
+    def look(self, output: Output) -> None:
+        """Take over what was edited, or say why not."""
+        stamp = self._read()
+        if stamp is None or stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            if self._hub.reload():
+                output.note(f"{self._hub.home.path} was taken over")
+        except MilocoEdgeError as error:
+            output.error(str(error), error.hint, type(error).__name__)
+            output.note("what was in force stays so")
+
+    def _read(self) -> tuple[int, int] | None:
+        try:
+            status = self._hub.home.path.stat()
+        except OSError:  # an editor is about to put the new one there
+            return None
+        return status.st_mtime_ns, status.st_size
+
+
+@contextmanager
+def _terminated(stop: threading.Event) -> Iterator[None]:
+    """Let SIGTERM end the command cleanly, as a service manager asks."""
+    before = signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _screen() -> Any:
+    from rich.console import Console  # not on top: --json needs none of it
+    from rich.live import Live
+
+    return Live(console=Console(), auto_refresh=False, transient=True)
+
+
+def sentence(event: Event) -> str:
+    """An event as a person reads it."""
+    odds = "" if event.p_yes is None else f"  p_yes {event.p_yes:.2f}"
+    why = "" if event.reason is None else f"  ({event.reason})"
+    return (
+        f"{rfc3339(event.time)}  {event.camera}  {event.rule.id}: {event.state}{odds}{why}"
+        f"  {event.rule.text}"
+    )
