@@ -10,9 +10,10 @@ from typing import Any
 import click
 
 from miloco_edge import Budget, Clip, Engine, Sampling, Scene
+from miloco_edge.cli.answers import print_answers, print_decisions
 from miloco_edge.cli.options import json_option, load_options
 from miloco_edge.cli.output import Output
-from miloco_edge.engine import AnswerStream
+from miloco_edge.engine.decide import Decided
 from miloco_edge.engine.engine import VISUAL_TOKENS, LoadOptions
 from miloco_edge.engine.scene import ANSWER_TOKENS, THINKING_TOKENS
 from miloco_edge.prompt.chat import DESCRIBE, Language
@@ -81,6 +82,13 @@ class Media:
     help="How long to watch the camera.",
 )
 @click.option("--ask", "questions", multiple=True, metavar="TEXT", help="A question; repeatable.")
+@click.option(
+    "--rule",
+    "rules",
+    multiple=True,
+    metavar="TEXT",
+    help='A statement to say yes, no or unknown to ("Someone is reading"); repeatable.',
+)
 @click.option("--model", metavar="REF", help="Alias, FILE.gguf, folder or org/repo[:QUANT].")
 @click.option("--think/--no-think", default=False, help="Let the model think first.")
 @click.option(
@@ -149,6 +157,7 @@ def infer_command(
     output: Output,
     *,
     questions: tuple[str, ...],
+    rules: tuple[str, ...],
     model: str | None,
     think: bool,
     think_tokens: int,
@@ -167,7 +176,7 @@ def infer_command(
 ) -> None:
     """Ask a clip, pictures or a camera window questions.
 
-    Without --ask it describes what it sees in one sentence.
+    Without --ask and --rule it describes what it sees in one sentence.
     """
     media = Media(**media_options)
     media.validate()
@@ -183,23 +192,29 @@ def infer_command(
             decode_s = time.perf_counter() - watched
         budget = Budget(visual_tokens=visual_tokens, seconds=clock.remaining())
         with engine.look(clip, budget=budget, smart_home=smart_home, language=lang) as scene:
-            options: Any = {
-                "think": think,
-                "sampling": _sampling(scene.sampling, temperature, top_p, seed),
-                "top_logprobs": top_logprobs,
-            }
+            decided = None
+            if rules:
+                budget = Budget(seconds=clock.remaining())
+                live = media.camera is not None
+                decided = scene.start_decide(rules, budget=budget, live=live).result()
+                if not output.as_json:
+                    print_decisions(decided.decisions, output)
             answers: list[Answer] = []
-            for question in questions or (DESCRIBE[lang],):
-                limits = Budget(
-                    answer_tokens=max_tokens,
-                    thinking_tokens=think_tokens,
-                    seconds=clock.remaining(),
+            if questions or not rules:
+                answers = print_answers(
+                    scene,
+                    questions or (DESCRIBE[lang],),
+                    output,
+                    budget=Budget(
+                        answer_tokens=max_tokens,
+                        thinking_tokens=think_tokens,
+                        seconds=clock.remaining(),
+                    ),
+                    think=think,
+                    sampling=_sampling(scene.sampling, temperature, top_p, seed),
+                    top_logprobs=top_logprobs,
                 )
-                stream = scene.stream(question, budget=limits, **options)
-                if not output.as_json and len(questions) > 1:
-                    output.note(question)
-                answers.append(_consume(stream, output))
-            document = _document(engine, clip, scene, answers, decode_s, began)
+            document = _document(engine, clip, scene, answers, decided, decode_s, began)
             if annotate_path is not None:
                 _annotate(annotate_path, clip, scene, answers)
                 output.note(f"drew {annotate_path}")
@@ -230,39 +245,26 @@ def _sampling(
     )
 
 
-def _consume(stream: AnswerStream, output: Output) -> Answer:
-    """Print the pieces as they come, thinking dimmed and aside; the whole answer."""
-    printed = ""
-    for piece in stream:
-        if output.as_json:
-            continue
-        if piece.thinking:
-            output.note(piece.text, newline=False, dim=True)
-        else:
-            output.text(piece.text, newline=False)
-            printed += piece.text
-    answer = stream.answer
-    if not output.as_json:
-        # What was taken for thinking turned out to be the answer.
-        output.text(answer.text if answer.text and not printed else "")
-        if answer.finish_reason != "stop":
-            output.note(f"note: the answer ends here by {answer.finish_reason}")
-    return answer
-
-
 def _document(
-    engine: Engine, clip: Clip, scene: Scene, answers: list[Answer], decode_s: float, began: float
+    engine: Engine,
+    clip: Clip,
+    scene: Scene,
+    answers: list[Answer],
+    decided: Decided | None,
+    decode_s: float,
+    began: float,
 ) -> dict[str, Any]:
     """The JSON document of CONTRACT.md."""
     files, fitted = engine.files, scene.clip
     assert fitted is not None
-    totals = _totals(scene, answers)
+    usages = [answer.usage for answer in answers] + ([decided.usage] if decided else [])
+    deciding_s = (decided.timings.total_s if decided else None) or 0.0
     timings = replace(
         scene.timings,
         load_s=engine.load_s,
         video_s=decode_s + (scene.timings.video_s or 0.0),
-        prefill_s=(scene.timings.prefill_s or 0.0) + _sum(answers, "prefill_s"),
-        first_token_s=answers[0].timings.first_token_s,
+        prefill_s=(scene.timings.prefill_s or 0.0) + deciding_s + _sum(answers, "prefill_s"),
+        first_token_s=answers[0].timings.first_token_s if answers else None,
         generate_s=_sum(answers, "generate_s"),
         total_s=time.perf_counter() - began,
     )
@@ -284,8 +286,8 @@ def _document(
             "layout": fitted.layout,
         },
         "answers": [_answer(answer) for answer in answers],
-        "decisions": [],
-        "usage": asdict(totals),
+        "decisions": [asdict(decision) for decision in decided or ()],
+        "usage": asdict(_totals(scene, usages)),
         "timings": asdict(timings),
         "degraded": None if fitted.degraded is None else asdict(fitted.degraded),
     }
@@ -301,11 +303,10 @@ def _answer(answer: Answer) -> dict[str, Any]:
     return document
 
 
-def _totals(scene: Scene, answers: list[Answer]) -> Usage:
+def _totals(scene: Scene, usages: list[Usage]) -> Usage:
     """Tokens of the run: every prompt counted, the scene's visual tokens once."""
     counted = {
-        field.name: sum(getattr(answer.usage, field.name) for answer in answers)
-        for field in fields(Usage)
+        field.name: sum(getattr(usage, field.name) for usage in usages) for field in fields(Usage)
     }
     return Usage(**{**counted, "visual_tokens": scene.usage.visual_tokens})
 

@@ -19,8 +19,8 @@ from miloco_edge.types import Answer, Budget, Sampling, Timings, Usage
 SIDE_BY_SIDE = 16
 """Most answers that are generated at the same time."""
 
-EmitMany = Callable[[int, Piece | None], None]
-"""Takes the number of a question and a piece of its answer, None after the last."""
+EmitMany = Callable[[int, Piece | Answer], None]
+"""Takes the number of a question and a piece of its answer, and at last the whole of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,8 @@ def answer_all(
     """Answer questions that follow `base`, a sequence that goes on at `position`.
 
     As many side by side as sequences and cells allow; each draws its own tokens, as it would
-    alone. Raises ContextFullError where one does not fit, NonFiniteError.
+    alone but for rounding, which llama.cpp's kernels do differently for one row and for many.
+    Raises ContextFullError where one does not fit, NonFiniteError.
     """
     started = time.perf_counter()
     answers: list[Answer] = []
@@ -86,7 +87,7 @@ def answer_all(
         reason = interrupt.reason() or "cancelled"
         for i, line in zip(part, lines, strict=True):
             answers.append(line.answer(started, prefill_s / len(lines), reason, ground))
-            emit(i, None)
+            emit(i, answers[-1])
     return answers
 
 

@@ -135,8 +135,8 @@ class Scene:
         """
         interrupt = Interrupt((options.get("budget") or Budget()).seconds)
 
-        def emit_one(_: int, piece: Piece | None) -> None:
-            if piece is not None:
+        def emit_one(_: int, piece: Piece | Answer) -> None:
+            if isinstance(piece, Piece):
                 emit(piece)
 
         def work() -> Answer:
@@ -279,8 +279,11 @@ class Scene:
     ) -> list[Answer]:
         stopped = self._prefilled.stopped or interrupt.reason()
         if stopped is not None:
-            nothing = Timings(total_s=0.0)
-            return [Answer(text, "", None, stopped, self.usage, nothing) for text in questions]
+            none = Timings(total_s=0.0)
+            unsaid = [Answer(text, "", None, stopped, self.usage, none) for text in questions]
+            for number, answer in enumerate(unsaid):
+                emit(number, answer)
+            return unsaid
         budget = options.get("budget") or Budget()
         think = options.get("think", False) and self._facts.thinks
         asks = []

@@ -74,6 +74,53 @@ def test_the_json_document(run: Run, base: list[object], pair: Path, tmp_path: P
         assert drawn.width > 320
 
 
+def test_rules_and_questions_together(run: Run, base: list[object]) -> None:
+    args = [*base, "--video", CLIP, "--rule", "A ball rolls", "--rule", "有人", "--ask", "What?"]
+    code, out, _ = run(*args, "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert [list(decision) for decision in document["decisions"]] == [
+        ["rule", "answer", "p_yes", "outside_mass", "path", "reason"]
+    ] * 2
+    for decision, rule in zip(document["decisions"], ("A ball rolls", "有人"), strict=True):
+        assert (decision["rule"], decision["path"]) == (rule, "logits")
+        assert (decision["answer"], decision["reason"]) == ("unknown", "outside_mass")
+        assert 0 < decision["p_yes"] < 1 and 0.5 < decision["outside_mass"] <= 1
+    assert [answer["question"] for answer in document["answers"]] == ["What?"]
+    usage = document["usage"]
+    assert usage["prompt_tokens"] > 2 * usage["visual_tokens"] == 2 * 720
+    assert usage["cached_tokens"] > usage["visual_tokens"]
+
+
+def test_rules_alone(run: Run, base: list[object]) -> None:
+    args = [*base, "--video", CLIP, "--visual-tokens", 64, "--rule", "A ball rolls"]
+    code, out, _ = run(*args, "--smart-home", "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert document["answers"] == []
+    assert document["timings"]["first_token_s"] is None
+    assert document["timings"]["generate_s"] == 0
+    assert document["usage"]["completion_tokens"] == 0
+    code, out, _ = run(*args)
+    assert code == 0
+    assert out.split()[:6] == ["rule", "answer", "p_yes", "A", "ball", "rolls"]
+    assert "outside_mass" in out
+
+
+def test_rules_without_time_are_unknown(run: Run, base: list[object]) -> None:
+    args = [*base, "--video", CLIP, "--rule", "A ball rolls", "--deadline", 0.001]
+    code, out, _ = run(*args, "--json")
+    assert code == 0
+    assert json.loads(out)["decisions"] == [
+        {
+            "rule": "A ball rolls", "answer": "unknown", "p_yes": None, "outside_mass": None,
+            "path": "none", "reason": "deadline",
+        }
+    ]  # fmt: skip
+    code, out, _ = run(*args)
+    assert "unknown" in out and "deadline" in out and "-" in out
+
+
 def test_a_smaller_budget_is_reported(run: Run, base: list[object]) -> None:
     args = [*base, "--video", CLIP, "--visual-tokens", 128]
     code, out, _ = run(*args, "--json")
