@@ -234,17 +234,17 @@ def _sink(name: str, table: Table, path: Path, environ: Mapping[str, str]) -> Si
     secret = f"sink.{name}"
     user = _secret(f"{secret}.user", environ, table)
     password = _secret(f"{secret}.password", environ, table)
-    table = replace(table, values={k: v for k, v in table.values.items() if k != "kind"})
+    settings = replace(table, values={k: v for k, v in table.values.items() if k != "kind"})
     match kind:
         case "mqtt":
             given = {"name": name, "user": user, "password": password}
-            return table.read(MqttSink, given=given)
+            return settings.read(MqttSink, given=given)
         case "lines":
-            lines = table.read(LinesSink, given={"name": name})
+            lines = settings.read(LinesSink, given={"name": name})
             return replace(lines, path=path.parent / lines.path)
         case "webhook":
             given = {"name": name, "token": _secret(f"{secret}.token", environ, table)}
-            return table.read(WebhookSink, given=given, readers={"url": _url})
+            return settings.read(WebhookSink, given=given, readers={"url": _url})
     raise table.error(
         "kind" if "kind" in table.values else None,
         f"expected a sink of kind mqtt, lines or webhook, got {kind!r}",

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from miloco_edge.errors import ConfigError
 from miloco_edge.hub import toml_lines
-from miloco_edge.video.address import masked
+from miloco_edge.video.address import without_secrets
 
 T = TypeVar("T")
 
@@ -145,7 +145,7 @@ _NAMES: dict[Any, str] = {
 
 
 def _shown(value: Any) -> str:
-    text = masked(repr(value))
+    text = without_secrets(repr(value))
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

@@ -21,7 +21,13 @@ _SECRET = re.compile(r"(?i)((?:pass|pwd|token|secret|key|auth|user)\w*=)[^&;/\s]
 
 def masked(source: str | int) -> str:
     """`source` as it may be shown: without user names, passwords and tokens."""
-    text = f"USB camera {source}" if isinstance(source, int) or source.isdigit() else source
+    if isinstance(source, int) or source.isdigit():
+        return f"USB camera {source}"
+    return without_secrets(source)
+
+
+def without_secrets(text: str) -> str:
+    """`text` with what looks like user names, passwords and tokens of URLs masked."""
     return _SECRET.sub(r"\1***", _USERINFO.sub("://***@", text))
 
 
