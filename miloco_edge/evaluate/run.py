@@ -88,7 +88,7 @@ def _ask_about(
     began = time.perf_counter()
     budget = Budget(visual_tokens=settings.visual_tokens, seconds=settings.deadline)
     try:
-        clip = _read(items[members[0]], settings)
+        clip = read_clip(items[members[0]], settings)
         scene = engine.look(
             clip,
             budget=budget,
@@ -109,7 +109,11 @@ def _ask_about(
             yield i, replace(reply, look_s=look_s if i == members[0] else None)
 
 
-def _read(item: Item, settings: Settings) -> Clip | None:
+def read_clip(item: Item, settings: Settings) -> Clip | None:
+    """What an item is about, sampled as the settings say; None for text alone.
+
+    Raises MediaError where it cannot be shown.
+    """
     if not item.media:
         return None
     if len(item.media) > 1:
