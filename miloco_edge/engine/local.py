@@ -110,15 +110,17 @@ class LocalEngine:
     ) -> Pending[Answer]:
         """As WindowEngine.ask."""
         clock = _Clock(options.get("budget") or Budget())
+        rest = options.copy()
 
         def work(cancel: _Cancel) -> Answer:
             look = self._loaded().start_look(clip, budget=clock.left(), urgent=True)
             with cancel.result(look) as scene:
+                rest["budget"] = clock.left()
                 request = scene.start_ask(
                     question,
                     emit=emit or _ignore,
                     urgent=True,
-                    **{**options, "budget": clock.left()},
+                    **rest,
                 )
                 return cancel.result(request)
 

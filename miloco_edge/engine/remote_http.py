@@ -77,11 +77,12 @@ class Call:
         """
         end = time.monotonic() + timeout_s
         connection = self._server.connection(max(timeout_s, 0.001))
-        with self._lock:
-            if self.cancelled:
-                raise TimeoutError("cancelled")
-            self._connection = connection
         try:
+            connection.connect()
+            with self._lock:
+                if self.cancelled:
+                    raise TimeoutError("cancelled")
+                self._connection = connection
             data = None if body is None else json.dumps(body).encode()
             connection.request(method, self._server.target(path), data, self._server.headers)
             connection.sock.settimeout(max(end - time.monotonic(), 0.001))

@@ -143,7 +143,7 @@ class Journal:
                 for table in ("decisions", "events"):
                     while self._used() > self.max_bytes and self._drop_oldest(table):
                         pass
-                self._database.execute("PRAGMA incremental_vacuum").fetchall()
+                self._database.executescript("PRAGMA incremental_vacuum")
                 self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             self._prune_evidence(oldest)
         except (sqlite3.Error, OSError) as error:
