@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from miloco_edge import Engine
+from miloco_edge.cli.eval_calibrate import calibrate_yes_command
 from miloco_edge.cli.options import json_option, load_options
 from miloco_edge.cli.output import Output
 from miloco_edge.cli.progress import progress_bar
@@ -174,6 +175,9 @@ def convert_command(output: Output, name: str, folder: Path, out: Path) -> None:
     output.text(str(done.path))
     left = "".join(f"; {count} left out: {why}" for why, count in done.skipped.items())
     output.note(f"{done.items} questions{left}")
+
+
+eval_command.add_command(calibrate_yes_command)
 
 
 def journal_path(out: Path) -> Path:

@@ -20,16 +20,8 @@ from numpy.typing import NDArray
 from miloco_edge.engine import Engine, Scene, log_softmax
 from miloco_edge.engine.engine import LoadOptions
 from miloco_edge.errors import ModelMismatchError
-from miloco_edge.evaluate.divergence import (
-    NO,
-    YES,
-    Divergence,
-    f1,
-    kl,
-    p_yes,
-    summarise,
-)
-from miloco_edge.types import Budget, Sampling
+from miloco_edge.evaluate.divergence import Divergence, f1, kl, summarise
+from miloco_edge.types import Budget, Calibration, Sampling
 from miloco_edge.video import Clip
 
 ANSWER_TOKENS = 16
@@ -88,7 +80,8 @@ class _Run:
     vision_s: float = 0.0
     prefill_s: float = 0.0
     prefill_tokens: int = 0
-    p_yes: list[float] = field(default_factory=list)
+    p_yes: list[float | None] = field(default_factory=list)
+    """Of yes-or-no questions, before calibration."""
 
 
 def compare(
@@ -113,12 +106,11 @@ def compare(
     with tempfile.TemporaryFile() as file:
         with Engine.load(reference, **load) as engine:
             first, vocabulary = _Run(), engine.n_vocab
-            variants = _variants(engine)
             for done, (sample, scene) in enumerate(_scenes(engine, samples, budget, first), 1):
                 answers.append(_greedy(scene, sample.question))
                 logprobs = log_softmax(scene.logits(sample.question, continuation=answers[-1][:-1]))
                 logprobs.astype(np.float32).tofile(file)
-                first.p_yes.append(p_yes(logprobs[0], *variants))
+                first.p_yes.append(_p_yes(scene, sample))
                 progress(done, 2 * len(samples))
             reference_side = _side(engine, first, samples)
         file.seek(0)
@@ -138,11 +130,11 @@ def compare(
                 held = np.fromfile(file, np.float32, logprobs.size).reshape(logprobs.shape)
                 divergences.append(kl(held.astype(np.float64), logprobs))
                 agree.append(held.argmax(-1) == logprobs.argmax(-1))
-                second.p_yes.append(p_yes(logprobs[0], *variants))
+                second.p_yes.append(_p_yes(scene, sample))
                 progress(len(samples) + done, 2 * len(samples))
             candidate_side = _side(engine, second, samples)
-    binary = [i for i, sample in enumerate(samples) if sample.is_yes is not None]
-    shifts = [abs(first.p_yes[i] - second.p_yes[i]) for i in binary]
+    both = zip(first.p_yes, second.p_yes, strict=True)
+    shifts = [abs(a - b) for a, b in both if a is not None and b is not None]
     return Comparison(
         samples=len(samples),
         divergence=summarise(np.concatenate(divergences), np.concatenate(agree)),
@@ -173,10 +165,10 @@ def _greedy(scene: Scene, question: str) -> list[int]:
     return [token.id for token in answer.logprobs or ()]
 
 
-def _variants(engine: Engine) -> tuple[list[int], list[int]]:
-    """First tokens of the ways to say yes and no."""
-    yes, no = (sorted({engine.tokenize(word)[0] for word in words}) for words in (YES, NO))
-    return yes, no
+def _p_yes(scene: Scene, sample: Sample) -> float | None:
+    if sample.is_yes is None:
+        return None
+    return scene.decide([sample.question], as_written=True, calibration=Calibration())[0].p_yes
 
 
 def _side(engine: Engine, run: _Run, samples: Sequence[Sample]) -> Side:
@@ -184,7 +176,7 @@ def _side(engine: Engine, run: _Run, samples: Sequence[Sample]) -> Side:
     known = [
         (p >= 0.5, sample.is_yes)
         for p, sample in zip(run.p_yes, samples, strict=True)
-        if sample.is_yes is not None
+        if p is not None and sample.is_yes is not None
     ]
     return Side(
         name=files.name,

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-YES, NO = ("yes", "Yes", "是"), ("no", "No", "否")
-
 
 @dataclass(frozen=True)
 class Divergence:
@@ -36,15 +34,6 @@ def summarise(divergences: NDArray[np.float64], agree: NDArray[np.bool_]) -> Div
         kl_99=float(np.quantile(divergences, 0.99)),
         top1=float(agree.mean()),
     )
-
-
-def p_yes(logprobs: NDArray[np.float64], yes: list[int], no: list[int]) -> float:
-    """The probability of yes among yes and no, from log probabilities (n_vocab,).
-
-    `yes` and `no` are the first tokens of their variants.
-    """
-    mass_yes, mass_no = (float(np.exp(logprobs[ids]).sum()) for ids in (yes, no))
-    return mass_yes / (mass_yes + mass_no) if mass_yes + mass_no > 0 else 0.5
 
 
 def f1(predicted: list[bool], actual: list[bool]) -> float:

@@ -74,8 +74,10 @@ def ask_all(
 
 
 def _fingerprint(engine: Engine) -> list[Any]:
+    """What answers depend on: both files, and what is known of them beside."""
     files = engine.files
-    return [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in (files.text, files.mmproj)]
+    stats = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in (files.text, files.mmproj)]
+    return [*stats, asdict(files.preprocessor), asdict(files.calibration)]
 
 
 def _ask_about(

@@ -13,3 +13,4 @@ from miloco_edge.registry.pair import check_pair as check_pair
 from miloco_edge.registry.resolve import ModelFiles as ModelFiles
 from miloco_edge.registry.resolve import resolve as resolve
 from miloco_edge.registry.resolve import resolve_checkpoint as resolve_checkpoint
+from miloco_edge.registry.resolve import write_calibration as write_calibration

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,3 +56,27 @@ def output_sha256(manifest: Manifest | None, name: str) -> str | None:
             value = output.get("sha256")
             return value if isinstance(value, str) else None
     return None
+
+
+def write_field(text: Path, mmproj: Path, name: str, value: object) -> Path:
+    """Set one field of the manifest beside `text`, whole or not at all; the manifest's path.
+
+    A pair that has none, as one from a hub, gets one that names its files.
+    """
+    path = find_manifest(text)
+    if path is None:
+        path = text.with_name(f"{text.stem}{SUFFIX}")
+        pair = [text.name] + ([mmproj.name] if mmproj.parent == text.parent else [])
+        manifest: dict[str, Any] = {"outputs": [{"file": file} for file in pair]}
+    else:
+        manifest = dict(read_manifest(path))
+    manifest[name] = value
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_text(
+            json.dumps(manifest, ensure_ascii=False, indent=1, allow_nan=False) + "\n", "utf-8"
+        )
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path

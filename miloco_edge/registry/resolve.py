@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from miloco_edge.errors import ModelNotFoundError
@@ -22,6 +22,7 @@ from miloco_edge.registry.manifest import (
     output_names,
     output_sha256,
     read_manifest,
+    write_field,
 )
 from miloco_edge.registry.pair import check_architecture
 from miloco_edge.registry.reference import Reference, parse
@@ -94,6 +95,15 @@ def resolve(
         sha256=output_sha256(manifest, text.name) or cache.checksum_of(text),
         mmproj_sha256=output_sha256(manifest, encoder.name) or cache.checksum_of(encoder),
     )
+
+
+def write_calibration(files: ModelFiles, calibration: Calibration, samples: int) -> Path:
+    """Keep a calibration of p_yes in the manifest beside the model; the manifest's path.
+
+    `samples` is how many answers it was fitted to. Raises OSError where nothing may be written.
+    """
+    fitted = {**asdict(calibration), "samples": samples}
+    return write_field(files.text, files.mmproj, "p_yes", fitted)
 
 
 def _name(reference: Reference, text: Path, file_type: str) -> str:
