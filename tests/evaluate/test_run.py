@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -112,6 +113,19 @@ def test_another_setting_clip_or_question_is_asked_anew(
     assert len(looks) == 4
     ask(engine, [replace(items[0], target="no", group="g")], SETTINGS, path)
     assert len(looks) == 4, "what is judged later does not change the answer"
+
+
+def test_a_calibrated_model_is_asked_anew(pair: Path, items: list[Item], tmp_path: Path) -> None:
+    path, model = tmp_path / "r.journal.jsonl", tmp_path / "model"
+    shutil.copytree(pair, model)
+    (stated,) = model.glob("*.manifest.json")
+    found = []
+    for p_yes in (None, {"a": 1.0, "b": 20.0}):
+        stated.write_text(json.dumps({**json.loads(stated.read_text()), "p_yes": p_yes}))
+        with Engine.load(model, threads=1, context=1024) as engine:
+            found += ask(engine, items[:1], SETTINGS, path)
+    assert found[0].p_yes < 0.99 < found[1].p_yes
+    assert len(path.read_text().splitlines()) == 2
 
 
 def test_media_that_cannot_be_shown_count_and_do_not_stop_the_run(
