@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from miloco_edge.types import Answer as Answer
     from miloco_edge.types import Box as Box
     from miloco_edge.types import Budget as Budget
+    from miloco_edge.types import Decision as Decision
     from miloco_edge.types import Point as Point
     from miloco_edge.types import Sampling as Sampling
     from miloco_edge.types import Span as Span
@@ -38,7 +39,17 @@ _ROOMS = {
     "engine": ("AnswerStream", "AsyncEngine", "AsyncScene", "Engine", "Scene"),
     "errors": ("MilocoEdgeError",),
     "prompt": ("Piece", "Turn"),
-    "types": ("Answer", "Box", "Budget", "Point", "Sampling", "Span", "Timings", "Usage"),
+    "types": (
+        "Answer",
+        "Box",
+        "Budget",
+        "Decision",
+        "Point",
+        "Sampling",
+        "Span",
+        "Timings",
+        "Usage",
+    ),
     "video": ("Clip", "Frame"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
