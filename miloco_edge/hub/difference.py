@@ -8,7 +8,6 @@ neighbours (one pixel around) is a change. Arithmetic only; nothing here knows o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +23,7 @@ NOISE_LEVELS = 10.0
 NOISE_SHARE = 2.0
 """A difference below NOISE_LEVELS + NOISE_SHARE * (median difference) is noise."""
 _RIDGE = 30.0
-"""Levels squared: a picture without contrast is not stretched to fit."""
+"""Levels squared: a picture with less variance is not stretched to fit."""
 _FAR = 4
 """Largest shift that is looked for, in pairs of pixels."""
 
@@ -37,7 +36,7 @@ def thumbnail(pixels: RGB) -> FloatPicture:
     cv2 = opencv.load()
     height, width = pixels.shape[:2]
     scale = min(1.0, SIDE / max(height, width))
-    skip = max(1, int(1 / scale) // 4)
+    skip = max(1, int(1 / scale) // 2)
     size = max(16, round(width * scale)), max(16, round(height * scale))
     small = cv2.resize(pixels[::skip, ::skip], size, interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.GaussianBlur(small.astype(np.float32), (0, 0), 1.0))
@@ -51,14 +50,11 @@ class Difference:
     shift: tuple[int, int]
     """By how many pixels (x, y) the earlier picture was moved to fit."""
 
-    @cached_property
-    def share(self) -> float:
-        """Of the picture that changed, from 0 to 1."""
-        return float(self.changed.mean())
-
 
 def compare(earlier: FloatPicture, later: FloatPicture) -> Difference:
     """What changed between two thumbnails of one shape."""
+    if float(opencv.load().absdiff(earlier, later).max()) <= LEAST_LEVELS:
+        return Difference(np.zeros(later.shape[:2], np.bool_), (0, 0))  # the common case, quickly
     unmoved = _changed(earlier, later, (0, 0))
     if not unmoved.any():
         return Difference(unmoved, (0, 0))
@@ -110,11 +106,15 @@ def likeness(earlier: FloatPicture, later: FloatPicture, within: Mask) -> float:
 
 
 def _outlines(picture: FloatPicture) -> FloatPicture:
-    cv2 = opencv.load()
+    sharp = _smooth_taken(picture)
+    contrast = opencv.load().GaussianBlur(np.abs(sharp), (0, 0), 8.0)
+    return np.asarray(sharp / (contrast + 1.0))
+
+
+def _smooth_taken(picture: FloatPicture) -> FloatPicture:
+    """A thumbnail in grey without its smooth part, (h, w)."""
     grey = picture.mean(2)
-    mean = cv2.GaussianBlur(grey, (0, 0), 4.0)
-    contrast = cv2.GaussianBlur(np.abs(grey - mean), (0, 0), 8.0)
-    return np.asarray((grey - mean) / (contrast + 1.0))
+    return np.asarray(grey - opencv.load().GaussianBlur(grey, (0, 0), 4.0))
 
 
 def _changed(earlier: FloatPicture, later: FloatPicture, shift: tuple[int, int]) -> Mask:
@@ -127,11 +127,10 @@ def _changed(earlier: FloatPicture, later: FloatPicture, shift: tuple[int, int])
     below = cv2.erode(fitted, around) - later
     least = max(LEAST_LEVELS, NOISE_LEVELS + NOISE_SHARE * noise)
     changed = np.maximum(above, below).max(2) > least
-    # A shifted picture has a rim that the earlier one does not show.
-    height, width = changed.shape
-    dx, dy = shift
-    changed[: max(0, dy)] = changed[height + min(0, dy) :] = False
-    changed[:, : max(0, dx)] = changed[:, width + min(0, dx) :] = False
+    if shift != (0, 0):  # a rim that the earlier picture does not show, and the blur around it
+        rim_x, rim_y = abs(shift[0]) + 2, abs(shift[1]) + 2
+        changed[:rim_y] = changed[-rim_y:] = False
+        changed[:, :rim_x] = changed[:, -rim_x:] = False
     return np.asarray(changed)
 
 
@@ -143,12 +142,14 @@ def _light(earlier: FloatPicture, later: FloatPicture) -> tuple[FloatPicture, Fl
         a, b = x[:, channel], y[:, channel]
         for _ in range(3):
             mean_a, mean_b = a.mean(), b.mean()
-            covariance = ((a - mean_a) * (b - mean_b)).mean() + _RIDGE
+            # Light multiplies, which is all that a picture without contrast can tell.
+            ratio = (mean_b + 1) / (mean_a + 1)
+            covariance = ((a - mean_a) * (b - mean_b)).mean() + _RIDGE * ratio
             slope = covariance / (((a - mean_a) ** 2).mean() + _RIDGE)
             gain[channel] = np.clip(slope, 0.3, 3.0)
             offset[channel] = mean_b - gain[channel] * mean_a
             error = np.abs(y[:, channel] - gain[channel] * x[:, channel] - offset[channel])
-            near = error <= max(2.0, 2.0 * float(np.median(error)))
+            near = error <= 4.0 + 2.0 * float(np.median(error))
             a, b = x[near, channel], y[near, channel]
     return gain, offset
 
@@ -156,7 +157,7 @@ def _light(earlier: FloatPicture, later: FloatPicture) -> tuple[FloatPicture, Fl
 def _shift(earlier: FloatPicture, later: FloatPicture) -> tuple[int, int]:
     """By how many pixels (x, y) to move the earlier picture: coarse at half size, then fine."""
     cv2 = opencv.load()
-    a, b = (p.mean(2) - np.median(p) for p in (earlier, later))
+    a, b = _smooth_taken(earlier), _smooth_taken(later)  # light does not shift with the picture
     half_a, half_b = (
         cv2.resize(p, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for p in (a, b)
     )

@@ -51,7 +51,7 @@ light and usual are looked at once in `busy_s`, still never.
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 as shares of width and height."""
 
-_GLOBAL = 0.35
+_GLOBAL = 0.3
 """Share of the picture that changes when the light or the camera does."""
 _ALIKE = 0.4
 """Outlines that are so much alike are the same scene."""
@@ -185,8 +185,12 @@ def _decided(
     if any(picture.shape != reference.shape for picture in pictures):
         return memory, GateDecision(True, "moved")
     changes = [compare(reference, picture).changed for picture in pictures]
-    memory = _learned(memory, pictures, changes, time_s)
-    memory, decision = _judged(settings, memory, reference, pictures, changes, time_s)
+    busy = np.zeros(reference.shape[:2], np.bool_)
+    if any(change.any() for change in changes):
+        for earlier, later in pairwise(pictures):
+            busy |= compare(earlier, later).changed
+    memory = _learned(memory, busy, time_s)
+    memory, decision = _judged(settings, memory, reference, pictures, changes, busy, time_s)
     if decision.reason == "still" and new:
         memory = replace(memory, judged_s=new[-1].time_s)
     return memory, decision
@@ -198,6 +202,7 @@ def _judged(
     reference: FloatPicture,
     pictures: Sequence[FloatPicture],
     changes: Sequence[Mask],
+    busy: Mask,
     time_s: float,
 ) -> tuple[GateMemory, GateDecision]:
     whole = next(
@@ -220,11 +225,12 @@ def _judged(
         union = np.logical_or.reduce(fresh)
         box = _room_around(bounds(union, settings.least_area)) if settings.zoom else None
         return memory, GateDecision(True, "motion", box)
-    if any(largest(change) >= settings.least_area for change in changes):
+    changed = any(largest(change) >= settings.least_area for change in changes)
+    if memory.moving and pictures and largest(busy) < settings.least_area:
+        return memory, GateDecision(True, "settled")
+    if changed:
         rested = memory.examined_s is None or time_s - memory.examined_s >= settings.busy_s
         return memory, GateDecision(rested, "usual")
-    if memory.moving:
-        return memory, GateDecision(True, "settled")
     return memory, GateDecision(False, "still")
 
 
@@ -242,23 +248,15 @@ def _whole(
     return "light" if bright > _BRIGHTER * dark and at_rest else None
 
 
-def _learned(
-    memory: GateMemory, pictures: Sequence[FloatPicture], changes: Sequence[Mask], time_s: float
-) -> GateMemory:
+def _learned(memory: GateMemory, busy: Mask, time_s: float) -> GateMemory:
     """Update how often each place changes: from frame to frame, not from the examined one.
 
     Else what came and stayed, and was not examined for want of time, would become usual.
     """
-    if not changes or memory.gated_s is None:
-        return memory
     activity = memory.activity
-    if activity is None or activity.shape != changes[0].shape:
-        activity = np.zeros(changes[0].shape, np.float32)
-    busy = np.zeros(activity.shape, np.bool_)
-    if any(change.any() for change in changes):
-        for earlier, later in pairwise(pictures):
-            busy |= compare(earlier, later).changed
-    elif not activity.any():
+    if activity is None or activity.shape != busy.shape:
+        activity = np.zeros(busy.shape, np.float32)
+    if memory.gated_s is None or not (busy.any() or activity.any()):
         return memory
     weight = 1 - np.exp(-max(0.0, time_s - memory.gated_s) / _USUAL_S)
     return replace(memory, activity=activity + np.float32(weight) * (busy - activity))
