@@ -37,6 +37,7 @@ class Ask:
     answer_tokens: int
     sampling: Sampling
     top_logprobs: int
+    stop: Sequence[str] = ()
 
 
 class AskOptions(TypedDict, total=False):
@@ -52,6 +53,8 @@ class AskOptions(TypedDict, total=False):
     """Defaults to the scene's."""
     top_logprobs: int
     """Report that many candidates for each token of the answer (not of the thinking)."""
+    stop: Sequence[str]
+    """Texts that end the answer where they would begin."""
 
 
 def answer_all(
@@ -178,6 +181,7 @@ class _Line:
             top_logprobs=ask.top_logprobs,
             interrupt=interrupt,
             emit=emit,
+            stop=ask.stop,
         )
         self._steps: Steps[Tokens, int, Generation] | None = None
         self._generation: Generation | None = None

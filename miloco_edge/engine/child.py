@@ -16,8 +16,7 @@ from miloco_edge.engine.child_quarantine import Quarantine
 from miloco_edge.engine.child_request import Request, refused
 from miloco_edge.engine.child_wire import Message, error_from_plain, to_plain
 from miloco_edge.engine.engine import LoadOptions
-from miloco_edge.engine.protocol import Emit, EngineState, Pending, Seen
-from miloco_edge.engine.scene import AskOptions
+from miloco_edge.engine.protocol import Emit, EngineState, Pending, QuestionOptions, Seen
 from miloco_edge.errors import ClosedError, EngineDownError, MilocoEdgeError, QuarantinedError
 from miloco_edge.types import Answer, Budget
 from miloco_edge.video import Clip
@@ -155,12 +154,13 @@ class ChildEngine:
         question: str,
         *,
         emit: Emit | None = None,
-        **options: Unpack[AskOptions],
+        **options: Unpack[QuestionOptions],
     ) -> Pending[Answer]:
         """As WindowEngine.ask."""
         budget = options.pop("budget", None)
         plain: Message = {**options}
         plain["history"] = [to_plain(turn) for turn in options.get("history", ())]
+        plain["stop"] = list(options.get("stop", ()))
         if (sampling := options.get("sampling")) is not None:
             plain["sampling"] = to_plain(sampling)
         message = {"verb": "ask", "question": question, "options": plain, "emit": emit is not None}

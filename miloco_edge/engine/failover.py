@@ -8,8 +8,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import TypeVar, Unpack
 
-from miloco_edge.engine.protocol import Emit, EngineState, Pending, Seen, WindowEngine
-from miloco_edge.engine.scene import AskOptions
+from miloco_edge.engine.protocol import (
+    Emit,
+    EngineState,
+    Pending,
+    QuestionOptions,
+    Seen,
+    WindowEngine,
+)
 from miloco_edge.errors import ClosedError, EngineDownError
 from miloco_edge.types import Answer, Budget
 from miloco_edge.video import Clip
@@ -90,7 +96,7 @@ class Failover:
         question: str,
         *,
         emit: Emit | None = None,
-        **options: Unpack[AskOptions],
+        **options: Unpack[QuestionOptions],
     ) -> Pending[Answer]:
         """As WindowEngine.ask. An answer that has begun is not begun again elsewhere."""
         begun = threading.Event()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from collections.abc import Generator as Steps
 from dataclasses import dataclass, replace
 
@@ -14,6 +14,7 @@ from miloco_edge.engine.branch import Tokens
 from miloco_edge.engine.interrupt import Interrupt
 from miloco_edge.llama import Context, Interrupted, Sampler, TextModel, token_logprob
 from miloco_edge.prompt.chat import CLOSE_THINK, EMPTY_THINK
+from miloco_edge.prompt.stops import StopStrings
 from miloco_edge.prompt.thinking import Piece, ThinkParser
 from miloco_edge.types import FinishReason, Sampling, TokenLogprob
 
@@ -54,6 +55,7 @@ class Generator:
         top_logprobs: int,
         interrupt: Interrupt,
         emit: Emit,
+        stop: Sequence[str] = (),
     ) -> None:
         self._context, self.sequence = context, sequence
         self._prompt_end = self.position = position
@@ -63,6 +65,7 @@ class Generator:
         self._top_logprobs = top_logprobs
         self._interrupt = interrupt
         self._emit = emit
+        self._stop = stop
         self._restart(think=think)
         self._token_seconds = 0.0
         self._first_token_at: float | None = None
@@ -92,8 +95,10 @@ class Generator:
         self._say(self._parser.feed(self._utf8.decode(b"", final=True)))
         thinking, text, pieces = self._parser.finish()
         self._say(pieces)
+        if held := self._stops.finish():
+            self._emit(Piece(held))
         return Generation(
-            text,
+            self._stops.cut(text),
             thinking,
             finish,
             self._thinking_tokens if self._parser.opened else 0,
@@ -121,6 +126,8 @@ class Generator:
                     continue
                 return "stop"
             self._say(self._parser.feed(self._utf8.decode(model.piece(token))))
+            if self._stops.found:
+                return "stop"
             if self._parser.unwanted:
                 yield from self._rewind_unwanted_thought()
                 continue
@@ -152,6 +159,7 @@ class Generator:
 
     def _restart(self, *, think: bool) -> None:
         self._parser = ThinkParser(think=think)
+        self._stops = StopStrings(self._stop)
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
         self._thinking_tokens = self._answer_tokens = 0
         self._logprobs: list[TokenLogprob] = []
@@ -170,7 +178,10 @@ class Generator:
 
     def _say(self, pieces: list[Piece]) -> None:
         for piece in pieces:
-            self._emit(piece)
+            if piece.thinking:
+                self._emit(piece)
+            elif shown := self._stops.feed(piece.text):
+                self._emit(Piece(shown))
 
 
 def cells_needed(

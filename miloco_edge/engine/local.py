@@ -8,15 +8,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar, Unpack
+from typing import TypeVar, Unpack, cast
 
 from miloco_edge.engine.engine import Engine, LoadOptions
-from miloco_edge.engine.protocol import Emit, EngineState, Pending, Seen
+from miloco_edge.engine.protocol import Emit, EngineState, Pending, QuestionOptions, Seen
 from miloco_edge.engine.scene import AskOptions
 from miloco_edge.engine.worker import Request
 from miloco_edge.errors import ClosedError
 from miloco_edge.prompt import Piece
-from miloco_edge.types import Answer, Budget
+from miloco_edge.types import Answer, Budget, Timings
 from miloco_edge.video import Clip
 
 T = TypeVar("T")
@@ -106,14 +106,15 @@ class LocalEngine:
         question: str,
         *,
         emit: Emit | None = None,
-        **options: Unpack[AskOptions],
+        **options: Unpack[QuestionOptions],
     ) -> Pending[Answer]:
         """As WindowEngine.ask."""
         clock = _Clock(options.get("budget") or Budget())
-        rest = options.copy()
+        system = options.pop("system", None)
+        rest = cast(AskOptions, options)
 
         def work(cancel: _Cancel) -> Answer:
-            look = self._loaded().start_look(clip, budget=clock.left(), urgent=True)
+            look = self._loaded().start_look(clip, budget=clock.left(), system=system, urgent=True)
             with cancel.result(look) as scene:
                 rest["budget"] = clock.left()
                 request = scene.start_ask(
@@ -122,7 +123,8 @@ class LocalEngine:
                     urgent=True,
                     **rest,
                 )
-                return cancel.result(request)
+                answer = cancel.result(request)
+                return replace(answer, timings=_together(scene.timings, answer.timings))
 
         return self._start(work)
 
@@ -181,6 +183,20 @@ class _Clock:
         if self._end is None:
             return self._budget
         return replace(self._budget, seconds=max(self._end - time.monotonic(), _LEAST_S))
+
+
+def _together(look: Timings, ask: Timings) -> Timings:
+    """Seconds of an answer with those of its look."""
+    looked = sum(filter(None, (look.video_s, look.vision_s, look.prefill_s)))
+    first = ask.first_token_s
+    return replace(
+        ask,
+        video_s=look.video_s,
+        vision_s=look.vision_s,
+        prefill_s=(look.prefill_s or 0.0) + (ask.prefill_s or 0.0),
+        first_token_s=None if first is None else looked + first,
+        total_s=looked + (ask.total_s or 0.0),
+    )
 
 
 def _ignore(_: Piece) -> None:

@@ -33,6 +33,13 @@ class Seen:
     degraded: Degraded | None = None
 
 
+class QuestionOptions(AskOptions, total=False):
+    """How to look and answer."""
+
+    system: str | None
+    """System prompt; the model's own by default."""
+
+
 @dataclass(frozen=True)
 class Pending(Generic[T]):
     """Work that was handed over: its outcome to come, and the way to stop it."""
@@ -93,7 +100,7 @@ class WindowEngine(Protocol):
         question: str,
         *,
         emit: Emit | None = None,
-        **options: Unpack[AskOptions],
+        **options: Unpack[QuestionOptions],
     ) -> Pending[Answer]:
         """Answer a person's question; it overtakes windows between two slices of their batches.
 

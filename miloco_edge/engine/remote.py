@@ -19,9 +19,8 @@ from typing import Any, TypeVar, Unpack
 from PIL import Image
 
 from miloco_edge.engine.odds import MAX_OUTSIDE_MASS
-from miloco_edge.engine.protocol import Emit, EngineState, Pending, Seen
+from miloco_edge.engine.protocol import Emit, EngineState, Pending, QuestionOptions, Seen
 from miloco_edge.engine.remote_http import Call, Server
-from miloco_edge.engine.scene import AskOptions
 from miloco_edge.errors import ClosedError, EngineDownError, EngineError
 from miloco_edge.prompt import Piece
 from miloco_edge.prompt.chat import NO_THINK
@@ -119,7 +118,7 @@ class RemoteEngine:
         question: str,
         *,
         emit: Emit | None = None,
-        **options: Unpack[AskOptions],
+        **options: Unpack[QuestionOptions],
     ) -> Pending[Answer]:
         """As WindowEngine.ask; the answer comes in one piece."""
         budget = options.get("budget") or Budget()
@@ -133,6 +132,8 @@ class RemoteEngine:
                 ([], 0) if clip is None else _pictures(clip, budget.visual_tokens)
             )
             messages: list[dict[str, Any]] = []
+            if system := options.get("system"):
+                messages.append({"role": "system", "content": system})
             for turn in options.get("history", ()):
                 messages += [
                     {"role": "user", "content": turn.question},
@@ -147,6 +148,8 @@ class RemoteEngine:
             }
             if sampling.seed is not None:
                 body["seed"] = sampling.seed
+            if stop := options.get("stop"):
+                body["stop"] = list(stop)
             try:
                 choice, usage = self._complete(call, messages, body, end)
             except TimeoutError:

@@ -299,6 +299,7 @@ class Scene:
                     answer_tokens=_default(budget.answer_tokens, ANSWER_TOKENS),
                     sampling=options.get("sampling") or self.sampling,
                     top_logprobs=options.get("top_logprobs", 0),
+                    stop=options.get("stop", ()),
                 )
             )
         return answer_all(

@@ -358,3 +358,18 @@ def test_budgets_are_checked_when_they_are_made() -> None:
         with pytest.raises(ValueError, match="expected"):
             Budget(**bad)
     assert scene_module.ANSWER_TOKENS > 0
+
+
+def test_an_answer_ends_at_a_stop(engine: Engine, clip: Clip) -> None:
+    with engine.look(clip, budget=Budget(visual_tokens=144)) as scene:
+        greedy = Sampling(temperature=0)
+        whole = scene.ask("Say something", sampling=greedy, budget=Budget(answer_tokens=24))
+        stop = whole.text[5:8]
+        at = whole.text.index(stop)
+        stream = scene.stream("Say something", sampling=greedy, stop=[stop])
+        shown = "".join(str(piece) for piece in stream)
+        cut = stream.answer
+    assert cut.text == whole.text[:at].rstrip() or cut.text == whole.text[:at]
+    assert shown.strip() == cut.text.strip()
+    assert cut.finish_reason == "stop"
+    assert cut.usage.completion_tokens < 24
