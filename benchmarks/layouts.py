@@ -27,7 +27,8 @@ from miloco_edge.engine.look import Lookout
 from miloco_edge.evaluate.journal import Journal
 from miloco_edge.evaluate.manifest import Item, read_manifest
 from miloco_edge.evaluate.run import Settings, ask_all
-from miloco_edge.evaluate.score import Estimate, Scores, score
+from miloco_edge.evaluate.score import score
+from miloco_edge.evaluate.scores import Estimate, Scores
 from miloco_edge.types import VisualTokens
 from quantize import quantize
 

@@ -22,7 +22,8 @@ from miloco_edge.evaluate.journal import Journal
 from miloco_edge.evaluate.manifest import Item, read_manifest
 from miloco_edge.evaluate.report import headlines, markdown
 from miloco_edge.evaluate.run import Settings, ask_all
-from miloco_edge.evaluate.score import Scores, score
+from miloco_edge.evaluate.score import score
+from miloco_edge.evaluate.scores import Scores
 from miloco_edge.registry import ModelFiles
 from miloco_edge.registry.cards import ScoreTable, load_cards
 

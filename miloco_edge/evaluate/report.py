@@ -8,7 +8,7 @@ from typing import Protocol
 
 from miloco_edge.evaluate.manifest import Item
 from miloco_edge.evaluate.run import Settings
-from miloco_edge.evaluate.score import BinaryScore, CategoryScore, Estimate, Scores
+from miloco_edge.evaluate.scores import BinaryScore, CategoryScore, Estimate, Scores
 
 
 class Published(Protocol):
@@ -179,7 +179,7 @@ def _slices(scores: Scores) -> Iterator[str]:
     yield from _table(
         ("kind", *tasks),
         (
-            (name, *(f"{_percent(found[t][1])} of {found[t][0]}" if t in found else "-"
+            (name, *(f"{_percent(found[t].value)} of {found[t].n}" if t in found else "-"
                      for t in tasks))
             for name, found in scores.slices.items()
         ),

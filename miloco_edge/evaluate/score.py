@@ -13,144 +13,19 @@ from miloco_edge.evaluate.journal import Reply
 from miloco_edge.evaluate.judge import Verdict, judge
 from miloco_edge.evaluate.manifest import TASKS, Item
 from miloco_edge.evaluate.metrics import Bools, Floats, Indices
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure and its 95 % bootstrap interval; None where it is not defined."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True)
-class CategoryScore:
-    """Yes-or-no questions about one category, as in Table 1 of the report."""
-
-    n: int
-    positives: int
-    tp: int
-    fp: int
-    fn: int
-    tn: int
-    unread: int
-    """Answers that say neither yes nor no; counted as the wrong one of the two."""
-    precision: float | None
-    recall: float | None
-    f1: Estimate
-
-
-@dataclass(frozen=True)
-class BinaryScore:
-    """Yes-or-no questions."""
-
-    n: int
-    unread: int
-    accuracy: float | None
-    balanced_accuracy: Estimate
-    macro_f1: Estimate
-    categories: dict[str, CategoryScore]
-
-
-@dataclass(frozen=True)
-class ProbabilityScore:
-    """What p_yes is worth, over the questions that have one."""
-
-    n: int
-    brier: Estimate
-    ece: float | None
-    auroc: Estimate
-    abstention: float | None
-    """Share of decisions that are "unknown"."""
-    outside_mass: float | None
-    """Mean probability of what is neither yes nor no."""
-
-
-@dataclass(frozen=True)
-class ShareScore:
-    """Answers that are right or wrong: letters, exact texts."""
-
-    n: int
-    unread: int
-    accuracy: Estimate
-    categories: dict[str, tuple[int, float]]
-    """Number and share of right answers by category."""
-
-
-@dataclass(frozen=True)
-class TemporalScore:
-    """When something happens; IoU as lmms-eval's Charades-STA."""
-
-    n: int
-    unread: int
-    miou: Estimate
-    r_at_3: float | None
-    r_at_5: float | None
-    r_at_7: float | None
-    categories: dict[str, tuple[int, float]]
-    """Number and mIoU by category."""
-
-
-@dataclass(frozen=True)
-class PointScore:
-    """Where something is: whether the point, or the box's centre, lies inside the target."""
-
-    n: int
-    unread: int
-    centre_accuracy: Estimate
-    boxes: int
-    """Answers with a box; the others that could be read gave a point."""
-    box_miou: float | None
-    """Mean IoU of those boxes."""
-    categories: dict[str, tuple[int, float]]
-
-
-@dataclass(frozen=True)
-class ThinkingScore:
-    """How the model keeps to /no_think, or to <think> … </think>."""
-
-    think: bool
-    answers: int
-    thought: int
-    """Answers with a thought, also one that was taken back under /no_think."""
-    closed: int | None
-    """Thoughts that the model closed itself; None under /no_think."""
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Seconds: how many were measured, and their percentiles."""
-
-    n: int
-    p50: float | None
-    p95: float | None
-
-
-@dataclass(frozen=True)
-class Scores:
-    """All that an evaluation found; a task that was not asked is None."""
-
-    answers: BinaryScore | None
-    """Yes-or-no questions by what the model wrote."""
-    decisions: BinaryScore | None
-    """The same questions by p_yes; "unknown" counts as wrong."""
-    p_yes: ProbabilityScore | None
-    choice: ShareScore | None
-    temporal: TemporalScore | None
-    point: PointScore | None
-    exact: ShareScore | None
-    slices: dict[str, dict[str, tuple[int, float]]]
-    """By mark of the id or by split: number and share of right answers of each task."""
-    thinking: ThinkingScore
-    look_s: Spread
-    """Decoding, ViT and prefill of a clip."""
-    answer_s: Spread
-    """Each question after that."""
-    visual_tokens: float | None
-    """Mean of a clip."""
-    refused: dict[str, str]
-    """Items whose media could not be shown, and why; their answers count as wrong."""
+from miloco_edge.evaluate.scores import (
+    BinaryScore,
+    CategoryScore,
+    Estimate,
+    Part,
+    PointScore,
+    ProbabilityScore,
+    Scores,
+    ShareScore,
+    Spread,
+    TemporalScore,
+    ThinkingScore,
+)
 
 
 @dataclass(frozen=True)
@@ -183,10 +58,10 @@ class _Judged:
         low, high = found or (None, None)
         return Estimate(statistic(np.arange(len(self))), low, high)
 
-    def by_category(self, values: Floats | Bools) -> dict[str, tuple[int, float]]:
+    def by_category(self, values: Floats | Bools) -> dict[str, Part]:
         names = _categories(self.items)
         return {
-            str(name): (int(of.sum()), float(values[of].mean()))
+            str(name): Part(int(of.sum()), float(values[of].mean()))
             for name in np.unique(names)
             for of in (names == name,)
         }
@@ -348,7 +223,7 @@ def _point(judged: _Judged) -> PointScore | None:
     )
 
 
-def _slices(every: list[_Judged]) -> dict[str, dict[str, tuple[int, float]]]:
+def _slices(every: list[_Judged]) -> dict[str, dict[str, Part]]:
     splits = Counter(item.split for judged in every for item in judged.items)
     found: dict[str, dict[str, list[bool]]] = {}
     for judged in every:
@@ -357,7 +232,7 @@ def _slices(every: list[_Judged]) -> dict[str, dict[str, tuple[int, float]]]:
             for name in (*item.marks, *several):
                 found.setdefault(name, {}).setdefault(item.task, []).append(verdict.right)
     return {
-        name: {task: (len(rights), float(np.mean(rights))) for task, rights in tasks.items()}
+        name: {task: Part(len(rights), float(np.mean(rights))) for task, rights in tasks.items()}
         for name, tasks in sorted(found.items())
     }
 

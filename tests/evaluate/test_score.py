@@ -11,6 +11,7 @@ from miloco_edge.evaluate.manifest import Item
 from miloco_edge.evaluate.report import benchmark_of, headlines, markdown
 from miloco_edge.evaluate.run import Settings
 from miloco_edge.evaluate.score import score
+from miloco_edge.evaluate.scores import Part
 from miloco_edge.types import Box, Point, Span
 
 BLANK = Reply(
@@ -101,7 +102,7 @@ def test_yes_or_no_by_hand() -> None:
 def test_the_other_tasks_by_hand() -> None:
     found = score(*columns(OTHERS), think=False)
     assert (found.answers, found.decisions, found.p_yes) == (None, None, None)
-    assert found.choice is not None and found.choice.categories == {"maths": (1, 1.0)}
+    assert found.choice is not None and found.choice.categories == {"maths": Part(1, 1.0)}
     assert found.temporal is not None
     assert found.temporal.miou.value == pytest.approx(0.25)
     assert (found.temporal.unread, found.temporal.r_at_3, found.temporal.r_at_7) == (1, 0.5, 0)
@@ -115,10 +116,10 @@ def test_the_other_tasks_by_hand() -> None:
 def test_slices_by_marks_and_splits() -> None:
     pairs = [*PAIRS, *((replace(item, split="dev"), reply) for item, reply in PAIRS[:1])]
     slices = score(*columns(pairs), think=False).slices
-    assert slices["hard"] == {"binary": (1, 0.0)}
-    assert slices["easy"] == {"binary": (1, 1.0)}
-    assert slices["dev"] == {"binary": (1, 1.0)}
-    assert slices["en"]["binary"][0] == 6
+    assert slices["hard"] == {"binary": Part(1, 0.0)}
+    assert slices["easy"] == {"binary": Part(1, 1.0)}
+    assert slices["dev"] == {"binary": Part(1, 1.0)}
+    assert slices["en"]["binary"].n == 6
 
 
 def test_thinking_latency_and_refusals() -> None:
