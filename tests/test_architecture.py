@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-EVERYTHING = {"cli", "evaluate", "hub", "engine", "llama", "video", "prompt", "registry"}
+EVERYTHING = {
+    "cli", "evaluate", "measure", "hub", "engine", "llama", "video", "prompt", "registry",
+}  # fmt: skip
 ALLOWED = {
     "cli": EVERYTHING,
     "evaluate": {"engine", "video"},
+    "measure": {"engine", "hub", "llama"},
     "hub": {"engine", "video"},
     "engine": {"llama", "prompt", "video", "registry"},
     "llama": set(),
