@@ -31,7 +31,7 @@ def asked(split: str = "train", clips: int = 100) -> tuple[tuple[Scene, Question
 def rules(clips: int = 3000) -> tuple[Question, ...]:
     """Rules about clips that need not be drawn for it."""
     blank = np.zeros((0, 28, 28, 3), np.uint8)
-    asked = (ask(Scene(plan(i), blank, ()), Dice(i), "rule") for i in range(clips))
+    asked = (ask(Scene(plan(i), blank, (), blank), Dice(i), "rule") for i in range(clips))
     return tuple(question for question in asked if question is not None)
 
 

@@ -8,9 +8,11 @@ processors changes nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from itertools import pairwise
+from typing import Concatenate, ParamSpec, TypeVar
 
 import cv2
 import numpy as np
@@ -21,6 +23,17 @@ from models.demo.scenes.styles import Color, Style, mix, shade
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+PARTS = (
+    "", "palm", "thumb", "index", "middle", "ring", "little", "folded", "forearm",
+    "head", "torso", "arm", "leg",
+    "book", "closed_book", "phone", "lying_phone", "silent_phone", "cup", "dumbbell",
+    "screen_off", "programme", "game", "document",
+)  # fmt: skip
+"""What a pixel may show; "" is all that is none of the others."""
 
 _SHIFT = 4
 _ARC = 6
@@ -34,13 +47,20 @@ class Canvas:
     """A picture that is being drawn in a style."""
 
     def __init__(
-        self, pixels: NDArray[np.uint8], style: Style, height: float, origin: Point = (0, 0)
+        self,
+        pixels: NDArray[np.uint8],
+        style: Style,
+        height: float,
+        origin: Point = (0, 0),
+        parts: NDArray[np.uint8] | None = None,
     ) -> None:
         """`pixels` (h, w, 3) are drawn on in place; `height` of the frame scales line widths.
 
-        `origin` is where the scene's (0, 0) lies on the pixels.
+        `origin` is where the scene's (0, 0) lies on the pixels. `parts` (h, w) receives what each
+        pixel shows, as an index into PARTS.
         """
-        self.pixels, self.style = pixels, style
+        self.pixels, self.style, self.parts = pixels, style, parts
+        self._part = 0
         self._origin = np.array(origin, np.float64)
         self.outline = style.outline * height / 1000
         self.shadow = style.shadow * height / 1000
@@ -54,6 +74,14 @@ class Canvas:
         self._box = box = [math.inf, math.inf, -math.inf, -math.inf]
         yield box
         self._box = outer
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """What is drawn inside is `name`, one of PARTS; the outermost name holds."""
+        outer = self._part
+        self._part = outer or PARTS.index(name)
+        yield
+        self._part = outer
 
     def tone(self, color: Color) -> Color:
         """A colour in this style."""
@@ -71,6 +99,8 @@ class Canvas:
             box[:] = min(box[0], x0), min(box[1], y0), max(box[2], x1), max(box[3], y1)
         fixed = np.rint(corners * (1 << _SHIFT)).astype(np.int32)
         cv2.fillPoly(self.pixels, [fixed], color, cv2.LINE_AA, _SHIFT)
+        if self.parts is not None:
+            cv2.fillPoly(self.parts, [fixed], self._part, cv2.LINE_8, _SHIFT)
 
     def polygon(self, points: Sequence[Point], color: Color, *, line: bool = True) -> None:
         """A shape as the style draws it: shadow, outline, colour."""
@@ -138,9 +168,10 @@ class Canvas:
     def _cast(self, points: Sequence[Point]) -> None:
         """A hard shadow, which belongs to no one's box."""
         box, self._box = self._box, None
+        parts, self.parts = self.parts, None
         d = self.shadow
         self.fill([(x + d * 0.7, y + d) for x, y in points], self.tone((70, 66, 74)))
-        self._box = box
+        self._box, self.parts = box, parts
 
     def _tube(self, p: Point, q: Point, r: float, s: float) -> list[Point]:
         """Outline of a straight tube from p (radius r) to q (radius s)."""
@@ -161,3 +192,19 @@ class Canvas:
         end = [(q[0] + (-nx * c + ux * v) * s, q[1] + (-ny * c + uy * v) * s)
                for c, v in _HALF_CIRCLE]  # fmt: skip
         return start + end
+
+
+def part(
+    name: str,
+) -> Callable[[Callable[Concatenate[Canvas, P], T]], Callable[Concatenate[Canvas, P], T]]:
+    """All that the function draws on its canvas is `name`, one of PARTS."""
+
+    def mark(draw: Callable[Concatenate[Canvas, P], T]) -> Callable[Concatenate[Canvas, P], T]:
+        @wraps(draw)
+        def marked(canvas: Canvas, /, *args: P.args, **kwargs: P.kwargs) -> T:
+            with canvas.part(name):
+                return draw(canvas, *args, **kwargs)
+
+        return marked
+
+    return mark

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from models.demo.scenes.canvas import Canvas, Point
+from models.demo.scenes.canvas import Canvas, Point, part
 from models.demo.scenes.styles import Color, shade
 
 _BASES: tuple[Point, ...] = ((-0.37, -1.0), (-0.125, -1.08), (0.125, -1.05), (0.36, -0.95))
@@ -63,6 +63,7 @@ def draw_hand(canvas: Canvas, shape: str, grip: Grip, skin: Color) -> None:
         _draw_front(canvas, shape, grip, skin)
 
 
+@part("forearm")
 def draw_forearm(canvas: Canvas, shape: str, grip: Grip, skin: Color, sleeve: Color) -> None:
     """The forearm of a hand of `shape`, long enough to leave the picture."""
     u = grip.unit
@@ -92,10 +93,12 @@ def _finger(canvas: Canvas, grip: Grip, skin: Color, i: int, angle: float) -> No
     tip = (x + math.sin(a) * length, y - math.cos(a) * length)
     root = (x - math.sin(a) * 0.15, y + math.cos(a) * 0.2)
     u = grip.unit
-    canvas.limb([grip.at(root), grip.at(middle), grip.at(tip)],
-                [_R * u * 1.02, _R * u, _R * u * 0.82], skin)  # fmt: skip
+    with canvas.part(("index", "middle", "ring", "little")[i]):
+        canvas.limb([grip.at(root), grip.at(middle), grip.at(tip)],
+                    [_R * u * 1.02, _R * u, _R * u * 0.82], skin)  # fmt: skip
 
 
+@part("folded")
 def _folded(canvas: Canvas, grip: Grip, skin: Color, i: int) -> None:
     """A finger bent into the palm: its knuckle and its middle part, seen from the palm's side."""
     x, y = _BASES[i]
@@ -104,6 +107,7 @@ def _folded(canvas: Canvas, grip: Grip, skin: Color, i: int) -> None:
                 [_R * u * 1.08, _R * u * 1.02], shade(skin, 0.88))  # fmt: skip
 
 
+@part("palm")
 def _palm(canvas: Canvas, grip: Grip, skin: Color) -> None:
     outline = [(-0.3, 0.1), (-0.48, -0.3), (-0.52, -0.8), (-0.46, -1.04), (-0.12, -1.16),
                (0.14, -1.14), (0.42, -1.02), (0.5, -0.8), (0.46, -0.3), (0.3, 0.1)]  # fmt: skip
@@ -126,7 +130,8 @@ def _draw_front(canvas: Canvas, shape: str, grip: Grip, skin: Color) -> None:
         _thumb(canvas, grip, skin, ((-0.34, -0.4), (-0.76, -0.56), (-1.12, -0.74)))
     _palm(canvas, grip, skin)
     if thumb != "in":  # the ball of the thumb joins it to the palm
-        canvas.disc(grip.at((-0.26, -0.38)), 0.22 * u, skin, line=False)
+        with canvas.part("palm"):
+            canvas.disc(grip.at((-0.26, -0.38)), 0.22 * u, skin, line=False)
     for i, up in enumerate(fingers):
         if up == "0":
             _folded(canvas, grip, skin, i)
@@ -136,10 +141,12 @@ def _draw_front(canvas: Canvas, shape: str, grip: Grip, skin: Color) -> None:
             across = ((-0.4, -0.3), (-0.22, -0.6), (0.16, -0.72))
         _thumb(canvas, grip, shade(skin, 0.96), across)
     elif fingers == "1111":
-        for crease in (((-0.3, -0.75), (0.3, -0.62)), ((-0.1, -0.4), (-0.32, -0.72))):
-            canvas.stroke([grip.at(p) for p in crease], max(1.0, 0.035 * u), shade(skin, 0.82))
+        with canvas.part("palm"):
+            for crease in (((-0.3, -0.75), (0.3, -0.62)), ((-0.1, -0.4), (-0.32, -0.72))):
+                canvas.stroke([grip.at(p) for p in crease], max(1.0, 0.035 * u), shade(skin, 0.82))
 
 
+@part("thumb")
 def _thumb(canvas: Canvas, grip: Grip, skin: Color, points: tuple[Point, ...]) -> None:
     u = grip.unit
     canvas.limb([grip.at(p) for p in points], [0.17 * u, 0.15 * u, 0.12 * u], skin)
@@ -148,16 +155,19 @@ def _thumb(canvas: Canvas, grip: Grip, skin: Color, points: tuple[Point, ...]) -
 def _draw_thumb(canvas: Canvas, grip: Grip, skin: Color) -> None:
     """A fist from its side, with the thumb up."""
     u = grip.unit
-    canvas.limb([grip.at(p) for p in ((-0.12, -0.86), (-0.06, -1.3), (-0.14, -1.72))],
-                [0.19 * u, 0.165 * u, 0.14 * u], skin)  # fmt: skip
+    with canvas.part("thumb"):
+        canvas.limb([grip.at(p) for p in ((-0.12, -0.86), (-0.06, -1.3), (-0.14, -1.72))],
+                    [0.19 * u, 0.165 * u, 0.14 * u], skin)  # fmt: skip
     back = ((-0.5, -0.26), (-0.5, -0.82), (-0.2, -1.02), (0.2, -1.0), (0.34, -0.8), (0.34, -0.1),
             (-0.3, -0.08))  # fmt: skip
-    canvas.polygon([grip.at(p) for p in back], skin)
-    for i in range(4):
-        y = -0.88 + i * 0.235
-        long = (0.44, 0.48, 0.45, 0.36)[i]
-        canvas.limb([grip.at((long, y)), grip.at((0.0, y + 0.01))], [0.125 * u, 0.12 * u],
-                    shade(skin, 1 - 0.09 * (i % 2)))  # fmt: skip
+    with canvas.part("palm"):
+        canvas.polygon([grip.at(p) for p in back], skin)
+    with canvas.part("folded"):
+        for i in range(4):
+            y = -0.88 + i * 0.235
+            long = (0.44, 0.48, 0.45, 0.36)[i]
+            canvas.limb([grip.at((long, y)), grip.at((0.0, y + 0.01))], [0.125 * u, 0.12 * u],
+                        shade(skin, 1 - 0.09 * (i % 2)))  # fmt: skip
 
 
 def _draw_ring(canvas: Canvas, grip: Grip, skin: Color, *, others: bool) -> None:
@@ -173,5 +183,7 @@ def _draw_ring(canvas: Canvas, grip: Grip, skin: Color, *, others: bool) -> None
     gap = 0.0 if others else 0.16
     index = ((-0.34, -0.98), (-0.6, -1.42), (-0.96, -1.36), (-1.08 - gap * 0.3, -1.06 - gap))
     thumb = ((-0.3, -0.4), (-0.66, -0.5), (-0.98, -0.72), (-1.06 - gap * 0.3, -1.0 + gap))
-    canvas.limb([grip.at(p) for p in thumb], [0.18 * u, 0.15 * u, 0.135 * u, 0.12 * u], skin)
-    canvas.limb([grip.at(p) for p in index], [0.14 * u, 0.13 * u, 0.12 * u, 0.115 * u], skin)
+    with canvas.part("thumb"):
+        canvas.limb([grip.at(p) for p in thumb], [0.18 * u, 0.15 * u, 0.135 * u, 0.12 * u], skin)
+    with canvas.part("index"):
+        canvas.limb([grip.at(p) for p in index], [0.14 * u, 0.13 * u, 0.12 * u, 0.115 * u], skin)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 
-from models.demo.scenes.canvas import Canvas, Point
+from models.demo.scenes.canvas import Canvas, Point, part
 from models.demo.scenes.styles import Color, shade
 
 PAPER = (250, 248, 240)
 
 
+@part("book")
 def open_book(canvas: Canvas, x: float, y: float, unit: float, cover: Color, flutter: float = 0.0,
               size: float = 1.0) -> None:  # fmt: skip
     """An open book seen from its pages' side; `flutter` 0 to 1 turns a page."""
@@ -34,6 +35,7 @@ def open_book(canvas: Canvas, x: float, y: float, unit: float, cover: Color, flu
                        shade(PAPER, 0.93))  # fmt: skip
 
 
+@part("book")
 def raised_book(canvas: Canvas, x: float, y: float, unit: float, cover: Color) -> None:
     """An open book whose covers face the camera, as when its reader does."""
     w, h, dip = 0.14 * unit, 0.19 * unit, 0.03 * unit
@@ -48,6 +50,7 @@ def raised_book(canvas: Canvas, x: float, y: float, unit: float, cover: Color) -
                        shade(cover, 1.5), line=False)  # fmt: skip
 
 
+@part("book")
 def newspaper(canvas: Canvas, x: float, y: float, unit: float) -> None:
     """A newspaper, held open."""
     w, h = 0.19 * unit, 0.26 * unit
@@ -63,6 +66,7 @@ def newspaper(canvas: Canvas, x: float, y: float, unit: float) -> None:
                           max(0.8, 0.012 * unit), (140, 140, 146))  # fmt: skip
 
 
+@part("closed_book")
 def closed_book(canvas: Canvas, x: float, y: float, unit: float, cover: Color) -> None:
     """A book lying on a table whose top is at `y`."""
     canvas.rect(x - 0.11 * unit, y - 0.05 * unit, x + 0.11 * unit, y, cover)
@@ -80,18 +84,22 @@ def phone(canvas: Canvas, x: float, y: float, unit: float, tilt: float, t: float
     def at(px: float, py: float) -> Point:
         return x + px * c - py * s, y + px * s + py * c
 
-    canvas.polygon([at(-w, -h), at(w, -h), at(w, h), at(-w, h)], (20, 20, 24))
+    with canvas.part("phone" if t is not None else "silent_phone"):
+        canvas.polygon([at(-w, -h), at(w, -h), at(w, h), at(-w, h)], (20, 20, 24))
     if t is None:
-        canvas.disc(at(-w * 0.45, -h * 0.65), w * 0.28, (90, 92, 100), line=False)
+        with canvas.part("silent_phone"):
+            canvas.disc(at(-w * 0.45, -h * 0.65), w * 0.28, (90, 92, 100), line=False)
         return
     i, j = w * 0.82, h * 0.85
     glow = ((150, 225, 255), (190, 255, 200), (255, 225, 170))[int(t * 2) % 3]
-    canvas.polygon([at(-i, -j), at(i, -j), at(i, j), at(-i, j)], glow, line=False)
     v = -j + 2 * j * ((t * 0.7) % 1.0) * 0.7
-    canvas.polygon([at(-i, v), at(i, v), at(i, v + j * 0.5), at(-i, v + j * 0.5)],
-                   (80, 120, 235), line=False)  # fmt: skip
+    with canvas.part("phone"):
+        canvas.polygon([at(-i, -j), at(i, -j), at(i, j), at(-i, j)], glow, line=False)
+        canvas.polygon([at(-i, v), at(i, v), at(i, v + j * 0.5), at(-i, v + j * 0.5)],
+                       (80, 120, 235), line=False)  # fmt: skip
 
 
+@part("lying_phone")
 def lying_phone(canvas: Canvas, x: float, y: float, unit: float, lit: bool) -> None:
     """A phone that lies flat on a table whose top is at `y`."""
     w, d = 0.085 * unit, 0.02 * unit
@@ -101,12 +109,14 @@ def lying_phone(canvas: Canvas, x: float, y: float, unit: float, lit: bool) -> N
                        color, line=grow == 1.0)  # fmt: skip
 
 
+@part("cup")
 def cup(canvas: Canvas, x: float, y: float, unit: float, color: Color) -> None:
     """A mug whose foot is at `y`."""
     canvas.disc((x + 0.035 * unit, y - 0.04 * unit), 0.025 * unit, shade(color, 0.8))
     canvas.rect(x - 0.035 * unit, y - 0.08 * unit, x + 0.035 * unit, y, color)
 
 
+@part("dumbbell")
 def dumbbell(canvas: Canvas, x: float, y: float, unit: float) -> None:
     """A dumbbell across a hand."""
     canvas.stroke([(x - 0.07 * unit, y), (x + 0.07 * unit, y)], 0.022 * unit, (150, 150, 156))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from models.demo.scenes.canvas import Canvas, Point
+from models.demo.scenes.canvas import Canvas, Point, part
 from models.demo.scenes.poses import HEAD, Pose
 from models.demo.scenes.seeds import Dice
 from models.demo.scenes.styles import Color, shade
@@ -88,8 +88,9 @@ def draw_person(
             _arm(canvas, look, pose, stance, i)
         if hold:
             hold(canvas, stance, pose)
-            for hand in pose.hands:
-                canvas.disc(stance.at(hand), 0.03 * stance.unit, look.skin)
+            with canvas.part("arm"):
+                for hand in pose.hands:
+                    canvas.disc(stance.at(hand), 0.03 * stance.unit, look.skin)
     else:
         if hold:
             hold(canvas, stance, pose)
@@ -99,6 +100,7 @@ def draw_person(
         _head(canvas, look, pose, stance, headset)
 
 
+@part("arm")
 def _arm(canvas: Canvas, look: Look, pose: Pose, stance: Stance, i: int) -> None:
     dim = 0.82 if i and pose.view == "side" else 1.0
     u = stance.unit
@@ -117,6 +119,7 @@ def _arm(canvas: Canvas, look: Look, pose: Pose, stance: Stance, i: int) -> None
     canvas.disc(hand, 0.032 * u, skin)
 
 
+@part("leg")
 def _leg(canvas: Canvas, look: Look, pose: Pose, stance: Stance, i: int) -> None:
     dim = 0.8 if i and pose.view == "side" else 1.0
     u = stance.unit
@@ -128,6 +131,7 @@ def _leg(canvas: Canvas, look: Look, pose: Pose, stance: Stance, i: int) -> None
                 shade(look.shoes, dim))  # fmt: skip
 
 
+@part("torso")
 def _torso(canvas: Canvas, look: Look, pose: Pose, stance: Stance) -> None:
     u = stance.unit
     if pose.view == "side":
@@ -142,6 +146,7 @@ def _torso(canvas: Canvas, look: Look, pose: Pose, stance: Stance) -> None:
     canvas.polygon([stance.at(p) for p in corners], look.shirt)
 
 
+@part("head")
 def _head(canvas: Canvas, look: Look, pose: Pose, stance: Stance, headset: bool) -> None:
     u, r = stance.unit, HEAD * stance.unit
     x, y = stance.at(pose.head)

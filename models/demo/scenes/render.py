@@ -24,23 +24,27 @@ Pixels = NDArray[np.uint8]
 
 def render(seed: int) -> Scene:
     """The clip of a seed, as the model sees it. Raises ValueError for a seed of no split."""
-    planned = plan(seed)
+    return render_plan(plan(seed))
+
+
+def render_plan(planned: Plan) -> Scene:
+    """The clip of a plan, as the model sees it."""
     shown = list(_draw(planned, planned.indices))
-    frames = np.stack([pixels for pixels, _ in shown])
-    boxes = tuple(zip(*(found for _, found in shown), strict=True))
-    return Scene(planned, frames, boxes)
+    frames, boxes, parts = zip(*shown, strict=True)
+    return Scene(planned, np.stack(frames), tuple(zip(*boxes, strict=True)), np.stack(parts))
 
 
 def source_frames(planned: Plan) -> Pixels:
     """All frames of the clip's source: (count, h, w, 3) uint8, RGB."""
-    return np.stack([pixels for pixels, _ in _draw(planned, range(planned.count))])
+    return np.stack([pixels for pixels, _, _ in _draw(planned, range(planned.count))])
 
 
-def _draw(planned: Plan, ticks: Iterable[int]) -> Iterator[tuple[Pixels, list[Box | None]]]:
-    """Frames of the source, and where each actor is in them."""
+def _draw(planned: Plan, ticks: Iterable[int]) -> Iterator[tuple[Pixels, list[Box | None], Pixels]]:
+    """Frames of the source, where each actor is in them, and what each pixel shows."""
     width, height = planned.size
     wide = np.zeros((height + 2 * MARGIN, width + 2 * MARGIN, 3), np.uint8)
-    still = Canvas(wide, planned.style, height, (MARGIN, MARGIN))
+    wide_parts = np.zeros(wide.shape[:2], np.uint8)
+    still = Canvas(wide, planned.style, height, (MARGIN, MARGIN), wide_parts)
     draw_room(still, planned.room, width, height, MARGIN)
     for person in planned.persons:
         draw_set(still, person)
@@ -50,7 +54,8 @@ def _draw(planned: Plan, ticks: Iterable[int]) -> Iterator[tuple[Pixels, list[Bo
         dx, dy = planned.camera.drift(planned.seed, tick)
         x, y = MARGIN + dx, MARGIN + dy
         pixels = wide[y : y + height, x : x + width].copy()
-        canvas = Canvas(pixels, planned.style, height, (-dx, -dy))
+        parts = wide_parts[y : y + height, x : x + width].copy()
+        canvas = Canvas(pixels, planned.style, height, (-dx, -dy), parts)
         draw_room_live(canvas, planned.room, height, t)
         boxes: list[Box | None] = []
         for actor in planned.actors:
@@ -60,7 +65,7 @@ def _draw(planned: Plan, ticks: Iterable[int]) -> Iterator[tuple[Pixels, list[Bo
                 else draw_gesture(canvas, actor, t)
             )
             boxes.append(None if found is None else _clip(found, width, height))
-        yield sensor.take(pixels, tick), boxes
+        yield sensor.take(pixels, tick), boxes, parts
 
 
 def _clip(box: list[float], width: int, height: int) -> Box | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from models.demo.scenes.canvas import Canvas, Point
+from models.demo.scenes.canvas import Canvas, Point, part
 from models.demo.scenes.styles import Color, mix
 
 Quad = tuple[Point, Point, Point, Point]
@@ -53,6 +53,7 @@ def grown(quad: Quad, by: float) -> Quad:
     return moved[0], moved[1], moved[2], moved[3]
 
 
+@part("screen_off")
 def draw_off(canvas: Canvas, quad: Quad) -> None:
     """A dark screen with a reflection."""
     screen = Screen(canvas, quad)
@@ -60,6 +61,7 @@ def draw_off(canvas: Canvas, quad: Quad) -> None:
     screen.area([(0.1, 0), (0.28, 0), (0.12, 1), (0, 1), (0, 0.6)], (50, 53, 62))
 
 
+@part("programme")
 def draw_programme(canvas: Canvas, quad: Quad, kind: str, t: float) -> None:
     """A television programme at `t` seconds."""
     screen = Screen(canvas, quad)
@@ -92,6 +94,7 @@ def draw_programme(canvas: Canvas, quad: Quad, kind: str, t: float) -> None:
         screen.block(0, 0.84, 1, 1, (110, 80, 200))
 
 
+@part("game")
 def draw_game(canvas: Canvas, quad: Quad, t: float, hue: int) -> None:
     """A shooter: a corridor, opponents, a cross-hair, bars and a map."""
     screen = Screen(canvas, quad)
@@ -117,6 +120,7 @@ def draw_game(canvas: Canvas, quad: Quad, t: float, hue: int) -> None:
     screen.area([(0.66, 1), (0.6, 0.78), (0.68, 0.76), (0.82, 1)], (90, 94, 104))
 
 
+@part("document")
 def draw_document(canvas: Canvas, quad: Quad, lines: int) -> None:
     """A white page of text."""
     screen = Screen(canvas, quad)

@@ -113,6 +113,8 @@ class Scene:
     """(n, h, w, 3) uint8, RGB."""
     boxes: tuple[tuple[Box | None, ...], ...]
     """For each actor, where it is in each frame: x0, y0, x1, y1 in pixels, or None."""
+    parts: NDArray[np.uint8]
+    """(n, h, w): what each pixel shows, as an index into PARTS."""
 
     @property
     def fps(self) -> int:

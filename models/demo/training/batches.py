@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from models.demo.training.samples import Sample, make_sample
+from models.demo.training.samples import Sample, make_glimpse, make_sample
 
 AHEAD = 4
 """Batches that are drawn together and sorted by length, so that little is padded."""
@@ -49,6 +49,8 @@ class Batch:
     """(k,) int64: whose of the s they are."""
     sides: Tensor
     """(k, 4) float32."""
+    parts: Tensor
+    """(v, 32) uint8."""
 
     def pixels(self) -> Tensor:
         """Normalised patches: (p, 1176) float32."""
@@ -96,6 +98,7 @@ def collate(samples: list[Sample], pads: tuple[int, int]) -> Batch:
         torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *tokens])),
         torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *owners])),
         torch.from_numpy(np.concatenate([np.zeros((0, 4), np.float32), *sides])),
+        torch.from_numpy(np.concatenate([sample.parts for sample in samples])),
     )
 
 
@@ -112,13 +115,18 @@ class _Stream(IterableDataset[Batch]):
         while True:
             first = self.first_seed + group * AHEAD * self.size
             seeds = range(first, first + AHEAD * self.size)
-            samples = [make_sample(seed, self.tokenizer, self.questions) for seed in seeds]
+            samples = [self._make(seed) for seed in seeds]
             samples.sort(key=lambda sample: len(sample.ids))
             # Not in ascending order: a step's length would say when it comes.
             order = np.random.default_rng(group).permutation(AHEAD)
             for i in order[self.start - group * AHEAD :] if group == self.start // AHEAD else order:
                 yield collate(samples[i * self.size : (i + 1) * self.size], pads(self.tokenizer))
             group += 1
+
+    def _make(self, seed: int) -> Sample:
+        if self.questions:
+            return make_sample(seed, self.tokenizer, self.questions)
+        return make_glimpse(seed, self.tokenizer)
 
 
 def pads(tokenizer: Tokenizer) -> tuple[int, int]:
@@ -129,6 +137,9 @@ def pads(tokenizer: Tokenizer) -> tuple[int, int]:
 def stream(
     tokenizer: Tokenizer, first_seed: int, size: int, questions: int, start: int
 ) -> Iterator[Batch]:
-    """Batches of `size` clips from batch `start` on, without end, made in another process."""
+    """Batches of `size` clips from batch `start` on, without end, made in another process.
+
+    With no questions they are glimpses: one frame pair of each clip.
+    """
     dataset = _Stream(tokenizer, first_seed, size, questions, start)
     return iter(DataLoader(dataset, batch_size=None, num_workers=1, prefetch_factor=6))

@@ -18,9 +18,10 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
     Qwen2_5_VLVisionAttention,
 )
 
+from models.demo.scenes.canvas import PARTS
 from models.demo.training.architecture import HIDDEN
 from models.demo.training.batches import Batch
-from models.demo.training.states import STATES
+from models.demo.training.lessons import PLACES, STATES
 
 Model = Any  # Qwen2_5_VLForConditionalGeneration, which carries no types
 
@@ -97,6 +98,9 @@ class Teacher(nn.Module):
         self.states = nn.Linear(HIDDEN, 2 * len(STATES))
         self.covered = nn.Linear(HIDDEN, 2)
         self.sides = nn.Linear(HIDDEN, 8)
+        self.parts = nn.Linear(HIDDEN, PLACES * len(PARTS))
+        self.weight = torch.ones(len(PARTS))
+        self.weight[0] = 0.2  # most places show nothing in particular
 
     def forward(self, visual: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Loss, and the share of actors whose state is told from the mean over their tokens."""
@@ -117,8 +121,10 @@ class Teacher(nn.Module):
         truth = torch.zeros(len(visual), 2)
         truth[batch.tokens, moments] = 1
         covered = F.binary_cross_entropy_with_logits(self.covered(visual).float(), truth)
+        named = self.parts(visual).view(-1, len(PARTS))
+        seen = F.cross_entropy(named.float(), batch.parts.view(-1).long(), weight=self.weight)
         right = (pooled.argmax(1) == batch.states).float().mean()
-        return 0.5 * each + 0.5 * whole + 0.3 * off + covered, right
+        return 0.5 * each + 0.5 * whole + 0.3 * off + covered + seen, right
 
 
 @dataclass(frozen=True)

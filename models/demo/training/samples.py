@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -11,10 +11,11 @@ from tokenizers import Tokenizer
 
 from miloco_edge.prompt import grid_positions, next_position, temporal_step
 from miloco_edge.prompt.chat import VISION_END, VISION_START
-from models.demo.scenes import Scene, render
+from models.demo.scenes import Scene, plan, render
+from models.demo.scenes.render import render_plan
 from models.demo.scenes.seeds import Dice
 from models.demo.training.conversation import Conversation, converse
-from models.demo.training.states import Shown, shown
+from models.demo.training.lessons import Shown, parts, shown
 
 Layout = Literal["video", "images"]
 
@@ -41,6 +42,8 @@ class Sample:
     weights: NDArray[np.float32]
     """How much is learnt from an id as the next token; 0 for a prompt's."""
     shown: list[Shown]
+    parts: NDArray[np.uint8]
+    """(v, 32): what is seen at 16 places of each visual token in both frames of its pair."""
     conversation: Conversation
 
 
@@ -51,6 +54,14 @@ def make_sample(seed: int, tokenizer: Tokenizer, questions: int, draw: int = 0) 
     images = len(scene.frames) <= 4 and dice.chance(IMAGES_SHARE)
     talk = converse(scene, tokenizer, questions, draw)
     return lay_out(scene, talk, tokenizer, "images" if images else "video")
+
+
+def make_glimpse(seed: int, tokenizer: Tokenizer) -> Sample:
+    """One pair of neighbouring frames of a seed's clip, with nothing said about it."""
+    planned = plan(seed)
+    first = 2 * Dice(seed, "glimpse").below(len(planned.indices) // 2)
+    scene = render_plan(replace(planned, indices=planned.indices[first : first + 2]))
+    return lay_out(scene, Conversation([], []), tokenizer, "video")
 
 
 def lay_out(
@@ -97,6 +108,7 @@ def lay_out(
         np.array(segments, np.int64),
         np.array(weights, np.float32),
         shown(scene, pairs),
+        parts(scene, pairs),
         conversation,
     )
 

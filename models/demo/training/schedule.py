@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 Stage = Literal["vision", "supervised"]
 
-CLIPS = 16
-"""In a step."""
+CLIPS: dict[Stage, int] = {"vision": 40, "supervised": 16}
+"""In a step: one frame pair of each in the first stage, all frames in the second."""
 SEEDS_PER_RUN = 100_000_000
 """Half for the vision stage, a quarter each for the supervised one and GRPO."""
 WARM_UP = 60

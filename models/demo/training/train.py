@@ -49,7 +49,7 @@ def train(folder: Path, run: int, plan: Plan) -> None:
         start = state["step"] if stage == state["stage"] else 0
         questions = 0 if stage == "vision" else plan.questions
         offset = 0 if stage == "vision" else SEEDS_PER_RUN // 2
-        batches = stream(tokenizer, first_seed + offset, CLIPS, questions, start)
+        batches = stream(tokenizer, first_seed + offset, CLIPS[stage], questions, start)
         seconds, began = state["seconds"], time.monotonic()
         sums: dict[str, float] = {}
         for step in range(start, plan.steps(stage)):

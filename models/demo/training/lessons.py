@@ -1,8 +1,8 @@
-"""What each actor is at in each frame, token by token: what the ViT is taught first.
+"""What the ViT is taught first: what is seen where.
 
-A question's answer says little about where to look. So a head of its own, thrown away after
-training, is asked of every visual token whose actor it shows, what that actor is at and how far
-off its box's sides are.
+An answer to a question says little about where to look. So a head of its own, thrown away after
+training, is asked of every visual token what it shows place by place, what the actor that it shows
+is at, and how far off that actor's sides are.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ STATES = (
 )
 TOKEN = 28
 """Pixels of a visual token's side."""
+GRAIN = 7
+"""Pixels between the places of a token where it is asked what is seen."""
+PLACES = 2 * (TOKEN // GRAIN) ** 2
+"""In both frames of a pair."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,15 @@ def shown(scene: Scene, pairs: list[tuple[int, int]]) -> list[Shown]:
                 tokens, sides = _covered(box, rows, columns)
                 found.append(Shown(STATES.index(state), moment, tokens + p * rows * columns, sides))
     return found
+
+
+def parts(scene: Scene, pairs: list[tuple[int, int]]) -> NDArray[np.uint8]:
+    """What is seen at PLACES places of each visual token of `pairs`: (v, PLACES), as in PARTS."""
+    sparse = scene.parts[np.array(pairs), GRAIN // 2 :: GRAIN, GRAIN // 2 :: GRAIN]
+    n, moments, h, w = sparse.shape
+    side = TOKEN // GRAIN
+    cells = sparse.reshape(n, moments, h // side, side, w // side, side)
+    return np.ascontiguousarray(cells.transpose(0, 2, 4, 1, 3, 5)).reshape(-1, PLACES)
 
 
 def _state(actor: Actor, t: float) -> str | None:
