@@ -116,7 +116,8 @@ class Sampled:
         )
         self._reader = threading.Thread(target=self._listen, args=(watts,), daemon=True)
         self._reader.start()
-        if not self._spoke.wait(_FIRST_SAMPLE_S):
+        self._spoke.wait(_FIRST_SAMPLE_S)
+        if not self._points:
             self.close()
             raise OSError(f"expected {command[0]} to print the power, got nothing")
 
@@ -146,6 +147,7 @@ class Sampled:
             if value is not None:
                 self._points.append((time.monotonic(), value))
                 self._spoke.set()
+        self._spoke.set()  # it ended
 
 
 def integrate(points: Sequence[tuple[float, float]], seconds: float) -> float | None:
