@@ -24,6 +24,7 @@ COMMANDS = {
     "eval": "miloco_edge.cli.eval",
     "watch": "miloco_edge.cli.watch",
     "journal": "miloco_edge.cli.journal",
+    "camera": "miloco_edge.cli.camera",
     "pull": "miloco_edge.cli.models",
     "list": "miloco_edge.cli.models",
     "show": "miloco_edge.cli.models",

@@ -15,7 +15,7 @@ STREAMS = ("rtsp", "rtsps", "rtmp", "rtmps")
 WEB = ("http", "https")
 
 _USERINFO = re.compile(r"://.*@", re.DOTALL)
-_PASSWORD = re.compile(r"(?i)\b((?:pass|pwd|token|secret|key|auth)\w*=)[^&;/\s]+")
+_PASSWORD = re.compile(r"(?i)((?:pass|pwd|token|secret|key|auth)\w*=)[^&;/\s]+")
 _SECRET = re.compile(r"(?i)((?:pass|pwd|token|secret|key|auth|user)\w*=)[^&;/\s]*")
 
 
@@ -60,7 +60,7 @@ class Address:
                 return cls("rtsp", text)
             if scheme.lower() in WEB:
                 return cls("http", text)
-        elif Path(text).is_dir():
+        elif text and Path(text).is_dir():
             return cls("folder", text)
         elif Path(text).is_file():
             return cls("file", text)

@@ -180,7 +180,9 @@ class Feed:
             return self._refuse("out_of_order")
         if captured_s < self._next_s - _EARLY / self._fps:
             return None  # more than are wanted
-        self._next_s = max(self._next_s + 1 / self._fps, captured_s)
+        first = newest_s is None
+        self._next_s = captured_s if first else max(self._next_s, captured_s - 1 / self._fps)
+        self._next_s += 1 / self._fps
         frame = Frame(cover(shot.pixels, self._masks), captured_s)
         with self._lock:
             same = self._frames and _same(self._frames[-1].pixels, frame.pixels)

@@ -25,6 +25,10 @@ class Shot:
     """When it came, or when it was taken where that is known; seconds of the steady clock."""
     stream_s: float | None = None
     """The stream's own time, in seconds from any moment; None where it states none."""
+    codec: str | None = None
+    """Four characters or a name, where known: h264, hevc, MJPG."""
+    hardware: bool = False
+    """Whether a decoder in hardware made it."""
 
 
 class Source(Protocol):

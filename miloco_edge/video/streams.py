@@ -53,12 +53,13 @@ class Stream:
                     hint="check the address, the credentials and that the camera is on; "
                     "`ffplay` or VLC shows whether the stream itself works",
                 )
+            codec, hardware = _decoding(video)
             for arrival_s, stream_s, elapsed_s in self._grabbed(video, stop):
                 if elapsed_s < given / fps - _EARLY_S:
                     continue
                 pixels = self._retrieved(video)
                 if pixels is not None:
-                    yield Shot(pixels, arrival_s, stream_s)
+                    yield Shot(pixels, arrival_s, stream_s, codec, hardware)
                     # A stall is not made up for by a burst.
                     given = max(given + 1, int(elapsed_s * fps))
 
@@ -114,3 +115,13 @@ class Stream:
         if width * height > MAX_PIXELS:
             raise too_large(self.name, width, height)
         return np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+
+
+def _decoding(video: cv2.VideoCapture) -> tuple[str | None, bool]:
+    """The codec's four characters, and whether hardware decodes it."""
+    cv2 = opencv.load()
+    code = int(video.get(cv2.CAP_PROP_FOURCC))
+    letters = bytes(code >> shift & 0xFF for shift in (0, 8, 16, 24)) if code > 0 else b""
+    name = letters.decode("ascii", "replace").strip()
+    hardware = video.get(cv2.CAP_PROP_HW_ACCELERATION) > cv2.VIDEO_ACCELERATION_NONE
+    return (name if name.isprintable() and name else None), bool(hardware)

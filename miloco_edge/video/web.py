@@ -75,7 +75,7 @@ class Web:
     def _snapshots(self, first: RGB, stop: threading.Event, fps: float) -> Iterator[Shot]:
         pixels, next_s = first, time.monotonic()
         while True:
-            yield Shot(pixels, time.monotonic())
+            yield Shot(pixels, time.monotonic(), codec="pictures")
             next_s = max(next_s + 1 / fps, time.monotonic())
             if not pause(stop, next_s):
                 return
@@ -106,8 +106,8 @@ class Web:
                     raise
                 continue
             damaged = 0
-            next_s = max(next_s + 1 / fps, now)
-            yield Shot(pixels, now)
+            next_s = (max(next_s, now - 1 / fps) if next_s else now) + 1 / fps
+            yield Shot(pixels, now, codec="motion JPEG")
 
     def _decoded(self, body: bytes) -> RGB:
         return decode_picture(body, self.name)
