@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -83,7 +84,7 @@ def watch_command(
 
 def _watch(output: Output, hub: Hub, stop: threading.Event) -> None:
     newest: deque[Event] = deque(maxlen=8)
-    live = not output.as_json and click.get_text_stream("stdout").isatty()
+    live = not output.as_json and sys.stdout.isatty()
 
     def tell(event: Event) -> None:
         newest.append(event)

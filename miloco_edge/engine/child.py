@@ -13,10 +13,10 @@ from typing import Any, TypeVar, Unpack
 
 from miloco_edge.engine.child_process import COMMAND, ChildProcess
 from miloco_edge.engine.child_quarantine import Quarantine
-from miloco_edge.engine.child_request import Request, refused
+from miloco_edge.engine.child_request import Request
 from miloco_edge.engine.child_wire import Message, error_from_plain, to_plain
 from miloco_edge.engine.engine import LoadOptions
-from miloco_edge.engine.protocol import Emit, EngineState, Pending, QuestionOptions, Seen
+from miloco_edge.engine.protocol import Emit, EngineState, Pending, QuestionOptions, Seen, refused
 from miloco_edge.errors import ClosedError, EngineDownError, MilocoEdgeError, QuarantinedError
 from miloco_edge.types import Answer, Budget
 from miloco_edge.video import Clip

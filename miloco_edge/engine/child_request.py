@@ -6,10 +6,10 @@ import logging
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from miloco_edge.engine.child_wire import Message, error_from_plain, from_plain, to_plain
-from miloco_edge.engine.protocol import Emit, Pending
+from miloco_edge.engine.protocol import Emit
 from miloco_edge.errors import MilocoEdgeError
 from miloco_edge.prompt import Piece
 from miloco_edge.types import Budget
@@ -64,10 +64,3 @@ class Request(Generic[T]):
         """End without an answer."""
         if self.future.set_running_or_notify_cancel():
             self.future.set_exception(error)
-
-
-def refused(error: MilocoEdgeError) -> Pending[Any]:
-    """What a request comes to that is not even begun."""
-    future: Future[Any] = Future()
-    future.set_exception(error)
-    return Pending(future, lambda: None)

@@ -15,6 +15,7 @@ from miloco_edge.engine.protocol import (
     QuestionOptions,
     Seen,
     WindowEngine,
+    refused,
 )
 from miloco_edge.errors import ClosedError, EngineDownError
 from miloco_edge.types import Answer, Budget
@@ -130,9 +131,7 @@ class Failover:
             try:
                 pending = start(engine)
             except Exception as error:
-                failed: Future[T] = Future()
-                failed.set_exception(error)
-                pending = Pending(failed, lambda: None)
+                pending = refused(error)
             current[:] = [pending]
             if cancelled.is_set():
                 pending.cancel()

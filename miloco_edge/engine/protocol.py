@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Generic, Literal, Protocol, TypeVar, Unpack
+from typing import Any, Generic, Literal, Protocol, TypeVar, Unpack
 
 from miloco_edge.engine.scene import AskOptions
 from miloco_edge.prompt import Piece
@@ -55,6 +55,13 @@ class Pending(Generic[T]):
         except BaseException:
             self.cancel()
             raise
+
+
+def refused(error: Exception) -> Pending[Any]:
+    """Work that failed before it was begun."""
+    future: Future[Any] = Future()
+    future.set_exception(error)
+    return Pending(future, lambda: None)
 
 
 class WindowEngine(Protocol):

@@ -19,7 +19,7 @@ from typing import Any, TypeVar, Unpack
 from PIL import Image
 
 from miloco_edge.engine.odds import MAX_OUTSIDE_MASS
-from miloco_edge.engine.protocol import Emit, EngineState, Pending, QuestionOptions, Seen
+from miloco_edge.engine.protocol import Emit, EngineState, Pending, QuestionOptions, Seen, refused
 from miloco_edge.engine.remote_http import Call, Server
 from miloco_edge.errors import ClosedError, EngineDownError, EngineError
 from miloco_edge.prompt import Piece
@@ -266,12 +266,10 @@ class RemoteEngine:
         self._watch()
         failure = self._failure
         if self._state == "down" and failure is not None:
-            future: Future[T] = Future()
-            future.set_exception(failure)
-            return Pending(future, lambda: None)
+            return refused(failure)
         call = self._server.call()
         self._live.add(call)
-        future = self._pool.submit(work, call)
+        future: Future[T] = self._pool.submit(work, call)
         future.add_done_callback(lambda _: self._live.discard(call))
         return Pending(future, call.cancel)
 

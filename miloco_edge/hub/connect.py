@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from miloco_edge.engine.child import ChildEngine, Limits
 from miloco_edge.engine.child_quarantine import Quarantine
@@ -14,10 +13,9 @@ from miloco_edge.errors import MilocoEdgeError
 from miloco_edge.hub.settings import CameraSettings, Home, LinesSink, WebhookSink
 from miloco_edge.hub.settings import Sink as SinkSettings
 from miloco_edge.hub.sinks import Lines, Sink, Webhook
-from miloco_edge.video.played import Inbox, Played
-from miloco_edge.video.source import Source
-from miloco_edge.video.streams import Stream
-from miloco_edge.video.web import Web
+from miloco_edge.video.camera import source_at
+from miloco_edge.video.feed import Feed
+from miloco_edge.video.source import Clock, Source
 
 API_KEY = "MILOCO_EDGE_REMOTE_KEY"
 """The environment variable with the bearer token of remote engines."""
@@ -25,16 +23,18 @@ API_KEY = "MILOCO_EDGE_REMOTE_KEY"
 
 def source_for(settings: CameraSettings) -> Source:
     """What gives a camera's frames."""
-    address = settings.source
-    match address.kind:
-        case "file":
-            return Played(Path(address.secret()), settings.loop)
-        case "folder":
-            return Inbox(Path(address.secret()))
-        case "http":
-            return Web(address, settings.timeout_s)
-        case _:
-            return Stream(address, settings.timeout_s)
+    return source_at(settings.source, timeout_s=settings.timeout_s, loop=settings.loop)
+
+
+def feed_for(settings: CameraSettings, source: Source, clock: Clock) -> Feed:
+    """What holds a camera's newest frames; one window and a little."""
+    return Feed(
+        source,
+        seconds=settings.seconds + 1 / settings.fps,
+        fps=settings.fps,
+        masks=settings.masks,
+        clock=clock,
+    )
 
 
 def sink_for(settings: SinkSettings) -> Sink:

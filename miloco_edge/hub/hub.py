@@ -13,22 +13,23 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from miloco_edge.engine.protocol import Pending, Seen, WindowEngine
+from miloco_edge.engine.protocol import Pending, Seen, WindowEngine, refused
 from miloco_edge.errors import ClosedError, EngineDownError, NotFoundError
 from miloco_edge.hub import config
-from miloco_edge.hub.connect import engine_for, sink_for, source_for
+from miloco_edge.hub.clock import Clock
+from miloco_edge.hub.connect import engine_for, feed_for, sink_for, source_for
 from miloco_edge.hub.journal import Decided, Journal
 from miloco_edge.hub.outlets import Outlets
 from miloco_edge.hub.overload import Overload
+from miloco_edge.hub.questions import Asked, put, shown
 from miloco_edge.hub.scheduler import Job, Question, Scheduler
 from miloco_edge.hub.settings import Home
 from miloco_edge.hub.status import Status, status_of
@@ -38,7 +39,7 @@ from miloco_edge.hub.tokens import HourlyTokens
 from miloco_edge.hub.watch import Look, Told, Watch, watches
 from miloco_edge.hub.window import Window
 from miloco_edge.types import Answer, Budget
-from miloco_edge.video import Clip, unusable
+from miloco_edge.video import unusable
 from miloco_edge.video.feed import Feed
 from miloco_edge.video.source import Source
 
@@ -47,31 +48,6 @@ T = TypeVar("T")
 
 _TICK_S = 0.25
 _NO_TIME_S = 1e-3
-
-
-@dataclass(frozen=True)
-class Clock:
-    """The steady clock, by which everything is measured, and the one on the wall, for people."""
-
-    steady: Callable[[], float] = time.monotonic
-    wall: Callable[[], float] = time.time
-
-    @property
-    def epoch_s(self) -> float:
-        """When the steady clock stood at 0, by the clock on the wall as it is set now."""
-        return self.wall() - self.steady()
-
-
-@dataclass(frozen=True, eq=False)
-class _Asked:
-    """A person's question, on its way."""
-
-    camera: str | None
-    question: str
-    options: dict[str, Any]
-    future: Future[Answer]
-    stop: list[Callable[[], None]]
-    """How to cancel it once it is under way."""
 
 
 class Hub(Outlets):
@@ -99,7 +75,7 @@ class Hub(Outlets):
         self._thread = threading.Thread(target=self._run, name="miloco-edge hub", daemon=True)
         now = self.clock.steady()
         self._began_s = self._second = now
-        self._scheduler = Scheduler[Look | _Asked](slots=engine.slots)
+        self._scheduler = Scheduler[Look | Asked](slots=engine.slots)
         self._overload = Overload(now, slots=engine.slots)
         self._table = Timetable({}, now)
         self._tokens = HourlyTokens()
@@ -159,23 +135,7 @@ class Hub(Outlets):
             raise ClosedError("expected an open hub, got one that was closed")
         if seconds is not None:
             options["budget"] = replace(options.get("budget") or Budget(), seconds=seconds)
-        asked = _Asked(camera, question, options, Future(), [])
-        queued: Question[Look | _Asked] = Question(asked)
-
-        def put() -> None:
-            try:
-                self._scheduler.ask(queued)
-            except Exception as error:
-                asked.future.set_exception(error)
-
-        def cancel() -> None:
-            if self._scheduler.cancel(queued):
-                asked.future.cancel()
-            for stop in asked.stop:
-                stop()
-
-        self._inbox.put(put)
-        return Pending(asked.future, lambda: self._inbox.put(cancel))
+        return put(Asked(camera, question, options), self._scheduler, self._inbox.put)
 
     def force(self, camera: str) -> None:
         """Look at a camera now, gate or not: the doorbell rang, a sensor saw something."""
@@ -279,35 +239,29 @@ class Hub(Outlets):
 
     def _submit(self, look: Look, now: float) -> None:
         self._overload.offered()
-        job = Job[Look | _Asked](
-            look.watch.camera,
-            look.watch.zone or "",
-            look.window.end_s,
-            look,
-            priority=max(rule.priority for rule in look.rules),
-            deadline_s=look.watch.deadline_s,
-        )
-        self._scheduler.submit(job, now)
+        self._scheduler.submit(look.job(), now)
 
-    def _start(self, started: Job[Look | _Asked] | Question[Look | _Asked], now: float) -> None:
-        future: Future[Any]
+    def _start(self, started: Job[Look | Asked] | Question[Look | Asked], now: float) -> None:
         try:
             if isinstance(started, Question):
-                pending: Pending[Any] = self._begin_question(started)
+                asked = started.work
+                assert isinstance(asked, Asked)
+                clip = shown(asked.camera, self.home.cameras, self._feeds)
+                pending: Pending[Any] = asked.begin(self.engine, clip)
             else:
                 pending = self._begin_look(started, now)
         except Exception as error:
-            future = Future()
-            future.set_exception(error)
-            pending = Pending(future, lambda: None)
+            pending = refused(error)
         self._pending.add(pending)
         pending.future.add_done_callback(
             lambda _: self._inbox.put(partial(self._ended, started, pending))
         )
 
-    def _begin_look(self, job: Job[Look | _Asked], now: float) -> Pending[Seen]:
+    def _begin_look(self, job: Job[Look | Asked], now: float) -> Pending[Seen]:
         look = _look(job)
-        cost = look.watch.cost(self.home.engine.visual_tokens).at(self._overload.level)
+        cost = look.watch.cost(self.home.engine.visual_tokens)
+        look.watch.degraded = self._overload.degraded(cost)
+        cost = cost.at(self._overload.level)
         seconds = None if job.deadline_s is None else max(job.expires_s - now, _NO_TIME_S)
         return self.engine.decide(
             look.clip(cost),
@@ -315,30 +269,8 @@ class Hub(Outlets):
             budget=Budget(visual_tokens=cost.visual_tokens, seconds=seconds),
         )
 
-    def _begin_question(self, question: Question[Look | _Asked]) -> Pending[Answer]:
-        asked = question.work
-        assert isinstance(asked, _Asked)
-        pending = self.engine.ask(self._shown(asked.camera), asked.question, **asked.options)
-        asked.stop.append(pending.cancel)
-        return pending
-
-    def _shown(self, camera: str | None) -> Clip | None:
-        """What a camera shows now, for a question."""
-        if camera is None:
-            return None
-        if camera not in self._feeds:
-            raise NotFoundError(f"expected a camera of {', '.join(self._feeds)}, got {camera}")
-        settings = self.home.cameras[camera]
-        window = Watch(settings, None, ()).cut(self._feeds[camera].frames())
-        if window is None:
-            raise NotFoundError(
-                f"expected frames of camera {camera}, got none",
-                hint=self._feeds[camera].status.error,
-            )
-        return window.clip()
-
     def _ended(
-        self, started: Job[Look | _Asked] | Question[Look | _Asked], pending: Pending[Any]
+        self, started: Job[Look | Asked] | Question[Look | Asked], pending: Pending[Any]
     ) -> None:
         now = self.clock.steady()
         self._pending.discard(pending)
@@ -350,32 +282,21 @@ class Hub(Outlets):
         )
         if isinstance(started, Question):
             self._overload.asked(took)
-            self._answered(started.work, pending, error)
+            answer = None if error is not None else pending.future.result()
+            if answer is not None:
+                spent = answer.usage.prompt_tokens + answer.usage.completion_tokens
+                self._tokens.add(now, spent)
+            assert isinstance(started.work, Asked)
+            started.work.end(answer, error)
         elif error is not None:
-            log.log(
-                logging.INFO if isinstance(error, EngineDownError) else logging.ERROR, "%s", error
-            )
+            level = logging.INFO if isinstance(error, EngineDownError) else logging.ERROR
+            log.log(level, "%s", error)
             self._unseen(_look(started), reason_for(error))
         else:
             self._overload.served(took)
             self._seen(_look(started), pending.future.result(), now)
         while (following := self._scheduler.next(now)) is not None:
             self._start(following, now)
-
-    def _answered(
-        self, asked: Look | _Asked, pending: Pending[Any], error: BaseException | None
-    ) -> None:
-        assert isinstance(asked, _Asked)
-        if not asked.future.set_running_or_notify_cancel():
-            return
-        if error is not None:
-            asked.future.set_exception(error)
-        else:
-            answer: Answer = pending.future.result()
-            self._tokens.add(
-                self.clock.steady(), answer.usage.prompt_tokens + answer.usage.completion_tokens
-            )
-            asked.future.set_result(answer)
 
     def _seen(self, look: Look, seen: Seen, now: float) -> None:
         self._tokens.add(now, seen.usage.prompt_tokens + seen.usage.completion_tokens)
@@ -397,6 +318,8 @@ class Hub(Outlets):
         window: Window | None,
         seen: Seen | None = None,
     ) -> None:
+        if watch not in self._watches.get(watch.camera, ()):
+            return  # its rules were edited while it was looked at
         epoch_s, now = self.clock.epoch_s, self.clock.steady()
         rows = [
             Decided(time_s + epoch_s, watch.camera, rule.id, decision, now - time_s)
@@ -416,7 +339,7 @@ class Hub(Outlets):
         """Journal first, then everybody else."""
         if not told and not rows:
             return
-        degraded = self._overload.degraded(watch.cost(self.home.engine.visual_tokens))
+        degraded = watch.degraded
         if degraded is None and seen is not None:
             degraded = seen.degraded
         events = events_of(
@@ -439,13 +362,8 @@ class Hub(Outlets):
         now = self.clock.steady()
         for name, settings in home.cameras.items():
             if name not in self._feeds:
-                self._feeds[name] = Feed(
-                    self._sources.get(name) or source_for(settings),
-                    seconds=settings.seconds + 1 / settings.fps,
-                    fps=settings.fps,
-                    masks=settings.masks,
-                    clock=self.clock.steady,
-                )
+                source = self._sources.get(name) or source_for(settings)
+                self._feeds[name] = feed_for(settings, source, self.clock.steady)
                 self._feeds[name].start()
         self._watches = {name: [] for name in home.cameras}
         for watch in watches(home):
@@ -477,6 +395,6 @@ class Hub(Outlets):
         return datetime.fromtimestamp(self.clock.wall(), self.home.time_zone)
 
 
-def _look(job: Job[Look | _Asked]) -> Look:
+def _look(job: Job[Look | Asked]) -> Look:
     assert isinstance(job.work, Look)
     return job.work

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from miloco_edge.hub.gate import GateDecision, GateMemory, GateSettings, examined, gate
 from miloco_edge.hub.overload import Cost
 from miloco_edge.hub.rules import Change, Memory, Rule, step, unsettled
+from miloco_edge.hub.scheduler import Job
 from miloco_edge.hub.settings import CameraSettings, Home
 from miloco_edge.hub.window import Window, cut
-from miloco_edge.types import Decision
+from miloco_edge.types import Decision, Degraded
 from miloco_edge.video import Clip, Frame
 from miloco_edge.video.feed import FeedStatus
 from miloco_edge.video.mask import view
@@ -31,6 +33,17 @@ class Look:
     watch: Watch
     window: Window
     rules: tuple[Rule, ...]
+
+    def job(self) -> Job[Any]:
+        """The look as the scheduler takes it."""
+        return Job(
+            self.watch.camera,
+            self.watch.zone or "",
+            self.window.end_s,
+            self,
+            priority=max(rule.priority for rule in self.rules),
+            deadline_s=self.watch.deadline_s,
+        )
 
     def clip(self, cost: Cost) -> Clip:
         """What is shown of it at a cost that may be less than it was cut for."""
@@ -56,6 +69,8 @@ class Watch:
         self.decisions: dict[str, Decision] = {}
         """The last of each rule."""
         self.latency_s: float | None = None
+        self.degraded: Degraded | None = None
+        """What gave way at the last look."""
         self.end_s = float("-inf")
         """Of the newest window that was cut."""
 

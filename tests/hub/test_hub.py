@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from miloco_edge.errors import BusyError, ClosedError, NotFoundError
+from miloco_edge.hub.clock import Clock
 from miloco_edge.hub.event import Event
 from miloco_edge.hub.gate import GateSettings
-from miloco_edge.hub.hub import Clock, Hub
+from miloco_edge.hub.hub import Hub
 from miloco_edge.hub.journal import query
 from miloco_edge.hub.rules import Rule
 from miloco_edge.hub.scheduler import MAX_QUESTIONS

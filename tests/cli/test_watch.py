@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from miloco_edge.cli.main import main
+from miloco_edge.hub.journal import query
+
+SHAPE = (240, 320)
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six seconds at 5 fps: a checkered wall, on which something moves after three seconds."""
+    path = tmp_path_factory.mktemp("recording") / "hall.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 5, SHAPE[::-1])
+    y, x = np.mgrid[0 : SHAPE[0], 0 : SHAPE[1]]
+    wall = np.repeat(((x // 20 + y // 20) % 2 * 120 + 60)[..., None], 3, -1).astype(np.uint8)
+    random = np.random.default_rng(1)
+    for i in range(30):
+        frame = wall.copy()
+        if i >= 15:
+            frame[80:160, 8 * (i - 15) : 8 * (i - 15) + 90] = 255
+        noise = random.integers(0, 6, frame.shape, np.uint8)
+        writer.write(cv2.add(frame, noise))
+    writer.release()
+    return path
+
+
+def a_home(folder: Path, pair: Path, recording: Path) -> Path:
+    path = folder / "home.toml"
+    path.write_text(
+        f"""
+model = "{pair}"
+[engine]
+context = 2048
+threads = 1
+visual_tokens = 128
+[camera.hall]
+source = "{recording}"
+loop = true
+interval_s = 1
+seconds = 2
+[rule.reading]
+text = "Someone is reading"
+cameras = ["hall"]
+[sink.lines]
+path = "events.jsonl"
+"""
+    )
+    return path
+
+
+def run(arguments: list[str]) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+def test_rules_are_replayed_over_a_recording(
+    pair: Path, recording: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    home = a_home(tmp_path, pair, recording)
+    arguments = ["watch", "--config", str(home), "--replay", str(recording), "--json"]
+    assert run(arguments) == 0
+    first = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert first and first[0]["camera"] == "hall" and first[0]["rule"]["id"] == "reading"
+    assert not (tmp_path / "journal.sqlite").exists(), "a rehearsal leaves nothing behind"
+    assert not (tmp_path / "events.jsonl").exists()
+    assert run(arguments[:-1]) == 0
+    assert len(capfd.readouterr().out.splitlines()) == len(first), "the same, for people"
+    assert run([*arguments, "--camera", "cellar"]) == 2
+
+
+def spawn(home: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "miloco_edge", "watch", "--config", str(home), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def children(pid: int) -> list[int]:
+    return [
+        int(child)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]
+
+
+def gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def first_event(watch: subprocess.Popen[str]) -> dict[str, Any]:
+    assert watch.stdout is not None
+    document: dict[str, Any] = json.loads(watch.stdout.readline())
+    return document
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads /proc")
+def test_kill_9_of_all_and_a_new_start(pair: Path, recording: Path, tmp_path: Path) -> None:
+    home = a_home(tmp_path, pair, recording)
+    with spawn(home) as watch:
+        event = first_event(watch)
+        (engine,) = children(watch.pid)
+        os.kill(watch.pid, signal.SIGKILL)
+        watch.wait()
+    end = time.monotonic() + 5
+    while not gone(engine):
+        assert time.monotonic() < end, "the engine's process was left behind"
+        time.sleep(0.05)
+    kept = [e["id"] for e in query(tmp_path / "journal.sqlite")]
+    assert event["id"] in kept, "what was told had been committed"
+    with spawn(home) as watch:
+        deadline = time.monotonic() + 60
+        while len(list(query(tmp_path / "journal.sqlite", "decisions"))) < 3:
+            assert time.monotonic() < deadline and watch.poll() is None
+            time.sleep(0.2)
+        watch.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        assert watch.wait(10) == 0
+        assert time.monotonic() - began < 5
+    assert [e["id"] for e in query(tmp_path / "journal.sqlite")][: len(kept)] == kept
+
+
+def test_the_journal_is_queried(
+    pair: Path, recording: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from miloco_edge.hub.journal import Decided, Journal
+    from tests.hub.test_journal import YES, event
+
+    home = a_home(tmp_path, pair, recording)
+    assert run(["journal", "--config", str(home)]) == 3
+    told = [event(i) for i in range(3)]
+    journal = Journal(tmp_path / "journal.sqlite")
+    journal.commit(told, [Decided(told[0].time, "hall", "reading", YES, 0.5)])
+    journal.close()
+    capfd.readouterr()
+    assert run(["journal", "--config", str(home), "--since", "2h", "--limit", "2", "--json"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["id1", "id2"]
+    assert run(["journal", "--config", str(home), "--decisions", "--rule", "reading"]) == 0
+    assert "0.90" in capfd.readouterr().out
+    assert run(["journal", "--config", str(home), "--until", "2h"]) == 0
+    assert "Someone" not in capfd.readouterr().out
+    assert run(["journal", "--config", str(home), "--since", "soon"]) == 2
+
+
+def test_the_live_view_shows_what_there_is() -> None:
+    from rich.console import Console
+
+    from miloco_edge.cli.watch_view import view
+    from miloco_edge.hub.overload import LEVELS
+    from miloco_edge.hub.scheduler import Counts
+    from miloco_edge.hub.status import RuleStatus, Status, ViewStatus
+    from miloco_edge.video.feed import FeedStatus
+    from tests.hub.test_journal import YES, event
+
+    rules = (
+        RuleStatus("reading", "Someone is [reading]", True, YES),
+        RuleStatus("tv", "The TV is on", False, None),
+    )
+    seen = ViewStatus("hall", "sofa", FeedStatus("live"), "look:motion", {}, 1.25, rules)
+    status = Status(
+        "demo",
+        "ready",
+        (seen,),
+        1,
+        2,
+        Counts(),
+        0.5,
+        LEVELS[1],
+        1234,
+        "disk is full",
+        {"mqtt": "no"},
+    )
+    console = Console(width=160, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
+    console.print(view(status, [event(1)]))
+    text = console.export_text()
+    console.file.close()
+    for shown in (
+        "hall/sofa", "Someone is [reading]", "0.90", "1.2 s", "look:motion", "live", "reading: on",
+        "load 50%", "1234 tokens", "frames x0.5", "disk is full", "sink mqtt: no",
+    ):  # fmt: skip
+        assert shown in text, shown

@@ -1,0 +1,85 @@
+"""A home.toml that is edited while the hub runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from miloco_edge.errors import ConfigError
+from miloco_edge.hub import config
+from miloco_edge.hub.event import Event
+from miloco_edge.hub.hub import Hub
+from tests.hub.home import Camera, FakeEngine, states, until
+
+HOME = """
+[camera.hall]
+source = 0
+interval_s = 0.1
+seconds = 0.2
+fps = 20
+[gate]
+busy_s = 0.1
+[rule.lit]
+text = "The room is bright"
+cameras = ["hall"]
+"""
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    path = tmp_path / "home.toml"
+    path.write_text(HOME)
+    with Camera() as camera:
+        hub = Hub(config.read(path), FakeEngine(), sources={"hall": camera})
+        hub.camera = camera  # type: ignore[attr-defined]
+        with hub:
+            yield hub
+
+
+def test_a_new_rule_is_taken_over_and_the_old_ones_go_on(hub: Hub) -> None:
+    events: list[Event] = []
+    hub.on_event(events.append)
+    hub.camera.show(200)  # type: ignore[attr-defined]
+    until(lambda: states(events) == ["on"])
+    other = '[rule.empty]\ntext = "The room is empty"\ncameras = ["hall"]\n'
+    hub.home.path.write_text(HOME + other)
+    changes = hub.reload()
+    assert changes.rules == {"empty"} and not changes.cameras
+    until(lambda: len(events) == 2)
+    time.sleep(0.3)
+    assert [(e.rule.id, e.state) for e in events] == [("lit", "on"), ("empty", "on")]
+    assert not hub.reload(), "nothing changed since"
+
+
+def test_a_rule_that_is_gone_is_no_longer_told(hub: Hub) -> None:
+    events: list[Event] = []
+    hub.on_event(events.append)
+    until(lambda: hub.engine.shown)  # type: ignore[attr-defined]
+    hub.home.path.write_text(HOME[: HOME.index("[rule.lit]")])
+    hub.reload()
+    hub.camera.show(200)  # type: ignore[attr-defined]
+    time.sleep(0.5)
+    assert not events and hub.status().views == ()
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        ("[rule.lit", "TOML"),
+        (HOME + "colour = 3\n", "colour"),
+        ('model = "demo"\n' + HOME, "models"),
+    ],
+)
+def test_what_is_wrong_is_refused_and_the_old_home_stays(hub: Hub, edit: str, said: str) -> None:
+    before = hub.home
+    before.path.write_text(edit)
+    with pytest.raises(ConfigError, match=said):
+        hub.reload()
+    assert hub.home is before
+    events: list[Event] = []
+    hub.on_event(events.append)
+    hub.camera.show(200)  # type: ignore[attr-defined]
+    until(lambda: states(events) == ["on"])
