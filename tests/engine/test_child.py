@@ -268,7 +268,7 @@ def test_a_real_model_in_a_child_decides_as_it_does_here(
         seen = child.decide(clip, rules).result(60)
         assert [d.rule for d in seen.decisions] == rules
         for there, same in zip(seen.decisions, here, strict=True):
-            assert there.p_yes == pytest.approx(same.p_yes, abs=1e-4)
+            assert there.p_yes == pytest.approx(same.p_yes, abs=2e-3)
             assert there.path == same.path
         assert seen.usage.visual_tokens == 288
         asked = child.ask(clip, "What?", budget=Budget(answer_tokens=4)).result(60)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,14 @@ from miloco_edge import Clip, Engine
 from miloco_edge.engine.local import LocalEngine
 from miloco_edge.errors import ClosedError
 from miloco_edge.llama import Context
-from miloco_edge.types import Answer, Budget
+from miloco_edge.types import Answer, Budget, Decision
 
 RULES = ["Someone is reading", "The TV is on"]
+
+
+def p_yes(decisions: Sequence[Decision]) -> Any:
+    """To compare with: where cells lie in the cache changes the rounding of sums over them."""
+    return pytest.approx([decision.p_yes for decision in decisions], abs=2e-3)
 
 
 @pytest.fixture
@@ -28,7 +33,7 @@ def test_it_loads_when_it_is_needed(local: LocalEngine, engine: Engine, clip: Cl
     assert local.state == "unloaded"
     seen = local.decide(clip, RULES).result()
     with engine.look(clip) as scene:
-        assert list(seen.decisions) == scene.decide(RULES)
+        assert [d.p_yes for d in scene.decide(RULES)] == p_yes(seen.decisions)
     assert local.state == "ready" and local.name == engine.files.name
     assert seen.usage.visual_tokens == 288 and seen.timings.total_s is not None
     local.unload()
@@ -81,7 +86,8 @@ def test_a_question_overtakes_between_two_slices(
     time.sleep(0.1)
     gate.open.set()
     assert isinstance(question.result(30), Answer)
-    assert first.result(30).decisions == second.result(30).decisions == expected
+    for window in (first, second):
+        assert [d.p_yes for d in window.result(30).decisions] == p_yes(expected)
     assert order.index("question") < order.index("second")
 
 
