@@ -83,6 +83,8 @@ class Memory:
     """When the last decision was made, known or not."""
     p_yes: float | None = None
     """The last that is known."""
+    resting: bool = False
+    """Whether it was off duty when time last went by."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ def step(
     """
     if not on_duty:
         return _off_duty(rule, memory, time_s)
+    memory = replace(memory, resting=False) if memory.resting else memory
     if decision is not None:
         if memory.latest_s is not None and time_s <= memory.latest_s:
             return memory, ()
@@ -143,8 +146,10 @@ def unsettled(rule: Rule, memory: Memory) -> bool:
     """Whether another look would tell more, even at a picture that has not changed.
 
     So it is where the last decisions are too few to tell, where the newest disagrees with most of
-    them, and where the picture could not be seen.
+    them, and where the picture could not be seen; never for a rule that is off duty.
     """
+    if memory.resting:
+        return False
     if not memory.votes or memory.blind_s is not None:
         return True
     return memory.votes[-1][1] != holds(rule, memory)
@@ -197,7 +202,7 @@ def _still(memory: Memory, time_s: float) -> Change:
 
 
 def _off_duty(rule: Rule, memory: Memory, time_s: float) -> Step:
-    rested = replace(memory, votes=(), on=False, blind_s=None)
+    rested = replace(memory, votes=(), on=False, blind_s=None, resting=True)
     if not memory.on:
         return rested, ()
     rested = replace(rested, since_s=time_s)

@@ -130,6 +130,8 @@ def test_what_is_unsettled_wants_another_look() -> None:
         memory, _ = step(tried, memory, ANSWERS[answer], time_s)
         assert unsettled(tried, memory) == wanted, (time_s, answer)
     memory, _ = step(tried, memory, None, 9.0, on_duty=False)
+    assert not unsettled(tried, memory), "off duty it wants none"
+    memory, _ = step(tried, memory, None, 10.0)
     assert unsettled(tried, memory)
 
 
