@@ -122,7 +122,8 @@ def _unlike(before: Mapping[str, Any], after: Mapping[str, Any]) -> Sequence[str
     """The paths of fields that should be the same for times to be compared."""
     found = []
     for part, skipped in (
-        ("host", {"versions"}), ("build", set()), ("model", {"path", "mmproj"}), ("config", {"windows"}),
+        ("host", {"versions"}), ("build", set()), ("model", {"path", "mmproj"}),
+        ("config", {"windows"}),
     ):  # fmt: skip
         first, second = before.get(part) or {}, after.get(part) or {}
         for name in sorted({*first, *second} - skipped):

@@ -6,6 +6,7 @@ import pytest
 from miloco_edge.measure.statistics import (
     holm,
     permutation_p,
+    quantile,
     ratio_of_medians,
     summarise,
 )
@@ -35,10 +36,10 @@ def test_quantiles_that_few_samples_do_not_reach_are_not_told(
 def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     random = np.random.default_rng(1)
     held = 0
-    for _ in range(100):
-        median = summarise(list(random.lognormal(0.0, 0.3, 40))).p50
+    for _ in range(40):
+        median = quantile(random.lognormal(0.0, 0.3, 20), 0.5)
         held += median.low <= 1.0 <= median.high
-    assert held >= 88
+    assert held >= 34
 
 
 def test_nothing_is_not_summed_up() -> None:
@@ -49,10 +50,10 @@ def test_nothing_is_not_summed_up() -> None:
 def test_p_values_of_noise_are_spread_evenly() -> None:
     random = np.random.default_rng(2)
     p = [
-        permutation_p(random.lognormal(0, 0.2, 12), random.lognormal(0, 0.2, 12), rounds=499)
-        for _ in range(200)
+        permutation_p(random.lognormal(0, 0.2, 12), random.lognormal(0, 0.2, 12), rounds=199)
+        for _ in range(100)
     ]
-    assert 3 <= sum(value < 0.05 for value in p) <= 20
+    assert sum(value < 0.05 for value in p) <= 12
     assert 0.4 < np.mean(p) < 0.6
 
 
