@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from models.demo.scenes import CATEGORIES, SEEDS, Plan, Scene, plan, render, source_frames, split_of
-from models.demo.scenes.canvas import Canvas
+from models.demo.scenes.canvas import PARTS, Canvas
 from models.demo.scenes.capture import compress
 from models.demo.scenes.categories import NEAR_MISSES, RESEMBLES
 from models.demo.scenes.gestures import HandActor
@@ -212,3 +212,50 @@ def test_compression_changes_little_and_more_when_coarser() -> None:
     picture = steps.astype(np.uint8).reshape(64, 64, 3) // 4 + 90
     error = [float(np.abs(compress(picture, c).astype(int) - picture).mean()) for c in (1, 2, 3)]
     assert 0 < error[0] < error[1] < error[2] < 24
+
+
+def test_parts_say_what_the_shape_says() -> None:
+    fingers = {"thumb", "index", "middle", "ring", "little"}
+    expected = {
+        "open_palm": fingers,
+        "v_sign": {"thumb", "index", "middle"},
+        "shaka": {"thumb", "little"},
+        "thumbs_up": {"thumb"},
+        "ok": fingers,
+        "fist": {"thumb"},
+        "pinky": {"thumb", "little"},
+    }
+    checked = set()
+    for seed in range(400):
+        planned = plan(seed)
+        if len(planned.actors) != 1 or not planned.hands:
+            continue
+        hand = planned.hands[0]
+        shape = hand.shape(0.0)
+        if shape not in expected:
+            continue
+        scene = render(seed)
+        box = scene.boxes[0][0]
+        if box is None or min(box[0], box[1]) < 4:
+            continue
+        if box[2] > planned.size[0] - 4 or box[3] > planned.size[1] - 4:
+            continue
+        seen = {PARTS[i] for i in np.unique(scene.parts[0])}
+        assert seen & fingers == expected[shape], (seed, shape)
+        checked.add(shape)
+    assert checked == set(expected)
+
+
+def test_parts_lie_where_the_actor_is() -> None:
+    body = [PARTS.index(name) for name in ("head", "torso", "leg")]
+    for seed in range(60):
+        scene = render(seed)
+        if len(scene.plan.persons) != 1 or len(scene.plan.actors) != 1:
+            continue
+        for box, parts in zip(scene.boxes[0], scene.parts, strict=True):
+            ys, xs = np.nonzero(np.isin(parts, body))
+            if box is None:
+                assert not len(ys)
+                continue
+            assert xs.min() >= box[0] - 2 and xs.max() <= box[2] + 2
+            assert ys.min() >= box[1] - 2 and ys.max() <= box[3] + 2
