@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from miloco_edge.engine import Engine as Engine
     from miloco_edge.engine import Scene as Scene
     from miloco_edge.errors import MilocoEdgeError as MilocoEdgeError
+    from miloco_edge.hub import Hub as Hub
     from miloco_edge.prompt import Piece as Piece
     from miloco_edge.prompt import Turn as Turn
     from miloco_edge.types import Answer as Answer
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 _ROOMS = {
     "engine": ("AnswerStream", "AsyncEngine", "AsyncScene", "Engine", "Scene"),
     "errors": ("MilocoEdgeError",),
+    "hub": ("Hub",),
     "prompt": ("Piece", "Turn"),
     "types": (
         "Answer",
