@@ -10,12 +10,14 @@ import pytest
 ROOT = Path(__file__).parents[1]
 EVERYTHING = {
     "cli", "evaluate", "measure", "hub", "engine", "llama", "video", "prompt", "registry",
+    "serve",
 }  # fmt: skip
 ALLOWED = {
     "cli": EVERYTHING,
     "evaluate": {"engine", "video"},
     "measure": {"engine", "hub", "llama"},
     "hub": {"engine", "video"},
+    "serve": {"engine", "hub", "video"},
     "engine": {"llama", "prompt", "video", "registry"},
     "llama": set(),
     "video": set(),

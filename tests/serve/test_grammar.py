@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from miloco_edge import Budget, Engine, Sampling
+from miloco_edge.serve.grammar import calls_grammar, json_grammar
+from miloco_edge.serve.refusal import Refusal
+
+PERSON = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 8},
+        'quote"d \\ key': {"enum": ['say "hi"', "back\\slash", "line\nend", 3, None]},
+        "level": {"type": "integer", "minimum": 0, "maximum": 2},
+        "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+        "tags": {"type": "array", "items": {"type": "boolean"}, "minItems": 1, "maxItems": 3},
+        "day": {"type": "string", "format": "date"},
+        "note": {"type": ["string", "null"], "maxLength": 5},
+    },
+    "required": ["name", 'quote"d \\ key', "level", "confidence", "tags", "day"],
+    "additionalProperties": False,
+}
+TREE = {
+    "$ref": "#/$defs/node",
+    "$defs": {
+        "node": {
+            "type": "object",
+            "properties": {
+                "value": {"const": "leaf"},
+                "next": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/node"}]},
+            },
+            "required": ["value"],
+        }
+    },
+}
+OPTIONAL = {
+    "allOf": [
+        {"type": "object", "properties": {"a": {"type": "null"}, "b": {"type": "null"}}},
+        {"properties": {"c": {"type": "null"}}, "required": ["c"]},
+    ]
+}
+
+
+def generate(engine: Engine, grammar: str, seed: int) -> str:
+    """What a random model says under a grammar: anything that it allows."""
+    with engine.look() as scene:
+        answer = scene.ask(
+            "Say it.",
+            sampling=Sampling(temperature=1.5, seed=seed, grammar=grammar),
+            budget=Budget(answer_tokens=300),
+        )
+    assert answer.finish_reason == "stop", answer.text
+    return answer.text
+
+
+def length(text: str) -> int:
+    """Characters; bytes that a random model puts together to no character count as one."""
+    return len(re.sub("\ufffd+", "?", text))
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_what_is_said_meets_its_schema(engine: Engine, seed: int) -> None:
+    said: dict[str, Any] = json.loads(generate(engine, json_grammar(PERSON), seed))
+    properties = PERSON["properties"]
+    assert set(PERSON["required"]) <= set(said) <= set(properties)
+    assert length(said["name"]) <= 8
+    assert said['quote"d \\ key'] in properties['quote"d \\ key']["enum"]
+    assert said["level"] in (0, 1, 2)
+    assert 0 <= said["confidence"] <= 1
+    assert 1 <= len(said["tags"]) <= 3 and all(isinstance(tag, bool) for tag in said["tags"])
+    assert len(said["day"]) == 10
+    assert said.get("note") is None or length(said["note"]) <= 5
+
+
+def test_a_schema_may_contain_itself(engine: Engine) -> None:
+    said = json.loads(generate(engine, json_grammar(TREE), 1))
+    while said is not None:
+        assert said["value"] == "leaf"
+        said = said.get("next")
+
+
+def test_optional_properties_may_be_left_out_and_keep_their_order(engine: Engine) -> None:
+    grammar = json_grammar(OPTIONAL)
+    seen = {tuple(json.loads(generate(engine, grammar, seed))) for seed in range(3)}
+    assert all("c" in keys and list(keys) == sorted(keys) for keys in seen)
+
+
+def test_a_call_names_one_of_the_tools(engine: Engine) -> None:
+    schema = {"type": "object", "properties": {"on": {"type": "boolean"}}, "required": ["on"]}
+    text = generate(engine, calls_grammar([("lamp", schema), ("bell", None)]), 2)
+    call = json.loads(text.removeprefix("<tool_call>\n").removesuffix("\n</tool_call>"))
+    assert call["name"] in ("lamp", "bell")
+    if call["name"] == "lamp":
+        assert isinstance(call["arguments"]["on"], bool)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "https://example.com/schema"},
+        {"$ref": "#"},
+        {"$ref": "#/nothing"},
+        {"type": "string", "minLength": 10**9},
+        {"type": "thing"},
+        {"enum": []},
+        {"type": "object", "properties": {"a": False}},
+        {"type": "object", "properties": {"a": {}}, "required": "a"},
+        {"type": "array", "minItems": 3, "maxItems": 2},
+        {"anyOf": [{"allOf": [{"allOf": [{}]}]}]},
+    ],
+)
+def test_what_cannot_be_held_to_is_refused(schema: dict[str, Any]) -> None:
+    with pytest.raises(Refusal) as refused:
+        json_grammar(schema)
+    assert refused.value.status == 400
+
+
+def test_a_bomb_is_refused_at_once() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(5000):
+        deep = {"items": deep, "type": "array"}
+    with pytest.raises(Refusal):
+        json_grammar(deep)
+    wide = {"type": "array", "items": {"anyOf": [{"type": "string", "maxLength": 1000}] * 500}}
+    with pytest.raises(Refusal):
+        json_grammar(wide)
