@@ -15,6 +15,7 @@ import numpy as np
 from miloco_edge.errors import ClosedError, MediaError, MediaNotFoundError
 from miloco_edge.types import RGB
 from miloco_edge.video import decode, picture
+from miloco_edge.video.sample import TICK_S
 from miloco_edge.video.source import Clock, Shot, pause
 
 _LOOK_S = 0.2
@@ -40,9 +41,8 @@ class Played:
         if not self.path.is_file():
             raise MediaNotFoundError(self.path, hint="check the path")
         line = decode.timeline(self.path)
-        wanted = np.searchsorted(
-            line.times, np.arange(line.times[0], line.times[-1] + 1e-6, 1 / fps)
-        )
+        moments = np.arange(line.times[0], line.times[-1] + TICK_S, 1 / fps)
+        wanted = np.searchsorted(line.times, moments - TICK_S / 2)
         indices = np.unique(np.minimum(wanted, len(line.times) - 1)).tolist()
         frame_s = (line.times[-1] - line.times[0]) / max(1, len(line.times) - 1)
         start_s = time.monotonic()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,10 @@ import pytest
 from miloco_edge import Clip
 from miloco_edge.cli.main import main
 from miloco_edge.errors import NotFoundError
+from miloco_edge.video.address import Address
+from miloco_edge.video.camera import source_at
+from miloco_edge.video.feed import Backoff, Feed
+from miloco_edge.video.probe import probe
 
 pytestmark = pytest.mark.integration
 
@@ -22,10 +28,11 @@ def camera() -> Iterator[Callable[..., str]]:
     """Starts a server and gives its host and path."""
     servers: list[subprocess.Popen[str]] = []
 
-    def start(*credentials: str) -> str:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+    def start(*credentials: str, port: int = 0) -> str:
+        if not port:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = probe.getsockname()[1]
         script = Path(__file__).with_name("rtsp_server.py")
         command = ["/usr/bin/python3", str(script), str(port), *credentials]
         servers.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
@@ -33,6 +40,11 @@ def camera() -> Iterator[Callable[..., str]]:
         assert servers[-1].stdout.readline() == "ready\n", "GStreamer's RTSP server did not start"
         return f"127.0.0.1:{port}/stream1"
 
+    def stop() -> None:
+        servers[-1].kill()
+        servers[-1].wait()
+
+    start.stop = stop  # type: ignore[attr-defined]
     yield start
     for server in servers:
         server.terminate()
@@ -69,3 +81,45 @@ def test_a_wrong_password_is_no_camera(camera: Callable[..., str]) -> None:
     with pytest.raises(NotFoundError) as caught:
         Clip.from_camera(f"rtsp://porch:wr0ng@{camera('porch', 's3cret')}", timeout_s=5)
     assert "wr0ng" not in str(caught.value)
+
+
+def test_a_probe_of_a_camera(camera: Callable[..., str]) -> None:
+    source = f"rtsp://porch:s3cret@{camera('porch', 's3cret')}"
+    found = probe(Address.parse(source), seconds=3.0)
+    assert (found.size, found.codec) == ((448, 252), "h264")
+    assert found.fps is not None
+    assert 12 < found.fps < 18
+    assert not found.frozen
+    assert "s3cret" not in found.source
+
+
+def test_a_camera_that_goes_and_comes_back(
+    camera: Callable[..., str], caplog: pytest.LogCaptureFixture
+) -> None:
+    place = camera("porch", "s3cret")
+    address = Address.parse(f"rtsp://porch:s3cret@{place}")
+    source = source_at(address, timeout_s=3.0)
+    with Feed(source, fps=4.0, backoff=Backoff(first_s=0.5, most_s=1.0)) as feed:
+        eventually(lambda: len(feed.frames()) > 4)
+        assert feed.status.state == "live"
+        times = [frame.time_s for frame in feed.frames()]
+        gaps = [b - a for a, b in pairwise(times)]
+        assert all(0.1 < gap < 0.6 for gap in gaps), gaps
+        camera.stop()  # type: ignore[attr-defined]
+        eventually(lambda: feed.status.state == "lost")
+        assert feed.status.error is not None
+        before = feed.status.frames
+        camera("porch", "s3cret", port=int(place.split(":")[1].split("/")[0]))
+        eventually(lambda: feed.status.state == "live" and feed.status.frames > before + 4)
+        times = [frame.time_s for frame in feed.frames()]
+        assert times == sorted(set(times))
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 2
+    assert "s3cret" not in caplog.text
+
+
+def eventually(met: Callable[[], bool], within_s: float = 120.0) -> None:
+    end_s = time.monotonic() + within_s
+    while not met():
+        assert time.monotonic() < end_s, "it did not come"
+        time.sleep(0.05)
