@@ -11,9 +11,8 @@ from miloco_edge.engine.odds import Reading
 from miloco_edge.prompt.chat import Language
 from miloco_edge.types import Budget, Calibration, Decision, Timings, Usage
 
-MAX_OUTSIDE_MASS = 0.5
-"""With more mass on other words than on yes and no together, the answer is unknown."""
 _NONE = 1e-30
+"""Stands for no mass at all where a logarithm is taken."""
 
 
 class DecideOptions(TypedDict, total=False):

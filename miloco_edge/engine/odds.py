@@ -26,7 +26,6 @@ MAX_OUTSIDE_MASS = 0.5
 """With more mass on other words than on yes and no together, the answer is unknown."""
 TIMED_TOKENS = 128
 """Tokens of one decode under a deadline, so that the first rules are answered if not the last."""
-_NONE = 1e-30
 _LIKELY = 0.02
 """A beginning that is less likely than this is not followed to tell yes from no."""
 

@@ -15,18 +15,11 @@ from numpy.typing import NDArray
 
 from miloco_edge.engine.answer import Ask, EmitMany, answer_all
 from miloco_edge.engine.answer import AskOptions as AskOptions
-from miloco_edge.engine.decide import (
-    MAX_OUTSIDE_MASS,
-    Decided,
-    DecideOptions,
-    HasText,
-    judge,
-    unknown,
-)
+from miloco_edge.engine.decide import Decided, DecideOptions, HasText, judge, unknown
 from miloco_edge.engine.ground import ground
 from miloco_edge.engine.interrupt import Interrupt
 from miloco_edge.engine.look import Lookout, Prefilled
-from miloco_edge.engine.odds import Reader
+from miloco_edge.engine.odds import MAX_OUTSIDE_MASS, Reader
 from miloco_edge.engine.stream import AnswerStream
 from miloco_edge.engine.worker import Request, Worker
 from miloco_edge.errors import ClosedError

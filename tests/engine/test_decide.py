@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from miloco_edge import AsyncEngine, Budget, Clip, Engine
-from miloco_edge.engine import decide as decide_module
 from miloco_edge.engine import odds
 from miloco_edge.engine.decide import judge
 from miloco_edge.engine.interrupt import Interrupt
@@ -450,4 +449,3 @@ def test_what_a_reading_amounts_to() -> None:
     sure = judge("r", Reading(yes=1.0, failed=None), Calibration(a=1000.0), 0.5)
     assert sure.p_yes == 1.0
     assert json.dumps(sure.__dict__)
-    assert decide_module.MAX_OUTSIDE_MASS == odds.MAX_OUTSIDE_MASS
