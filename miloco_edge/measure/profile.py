@@ -1,0 +1,135 @@
+"""A device profile: how a model is best loaded on this machine, and the figures that say so.
+
+One JSON file for each model and machine, in the folder MILOCO_EDGE_PROFILES, else in
+~/.config/miloco-edge/profiles.
+A profile of another CPU, build of llama.cpp, or file of weights is not found: its name is made of
+them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from miloco_edge.errors import ManifestError
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a profile is good for."""
+
+    cpu: str
+    cores: int
+    """Physical ones that the process may use."""
+    gpus: tuple[str, ...]
+    kernels: str
+    """Of this build of llama.cpp."""
+    text: str
+    """The text model's file name."""
+    text_bytes: int
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One value of a setting, measured."""
+
+    value: Any
+    seconds: tuple[float, ...]
+    """Of each window."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A setting that was tried, and what was chosen."""
+
+    setting: str
+    tried: tuple[Tried, ...]
+    """The first is what was held until then."""
+    chosen: Any
+    ratio: float
+    """Median of the chosen value's seconds to the first one's."""
+    why: str
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """What a plan is made from: warm medians in seconds with the chosen settings."""
+
+    vision_pair_s: float | None
+    pair_tokens: int
+    """Visual tokens of the pair that `vision_pair_s` is of."""
+    prefill_token_s: float | None
+    token_s: float | None
+    decision_s: float | None
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How to load a model here."""
+
+    machine: Machine
+    load: Mapping[str, Any]
+    """Options of Engine.load; those that stayed at their default are left out."""
+    choices: tuple[Choice, ...]
+    speeds: Speeds
+    time: str
+    """RFC 3339, when it was measured."""
+
+
+def profiles_folder() -> Path:
+    """Where profiles are kept."""
+    named = os.environ.get("MILOCO_EDGE_PROFILES")
+    return Path(named) if named else Path.home() / ".config" / "miloco-edge" / "profiles"
+
+
+def profile_path(machine: Machine) -> Path:
+    """The file of a machine's profile, whether or not it is there."""
+    told = json.dumps(asdict(machine), sort_keys=True).encode()
+    digest = hashlib.sha256(told).hexdigest()[:12]
+    return profiles_folder() / f"{Path(machine.text).stem}-{digest}.json"
+
+
+def write_profile(profile: Profile, path: Path) -> None:
+    """Write it whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{os.getpid()}")
+    document = {"schema": SCHEMA, **asdict(profile)}
+    part.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", "utf-8")
+    part.replace(path)
+
+
+def read_profile(path: Path) -> Profile | None:
+    """The profile in a file; None where there is no such file.
+
+    Raises ManifestError where it is not a profile.
+    """
+    try:
+        document = json.loads(path.read_bytes())
+        if document["schema"] != SCHEMA:
+            raise ValueError(f"schema {document['schema']}")
+        return Profile(
+            machine=Machine(**{**document["machine"], "gpus": tuple(document["machine"]["gpus"])}),
+            load=dict(document["load"]),
+            choices=tuple(_choice(choice) for choice in document["choices"]),
+            speeds=Speeds(**document["speeds"]),
+            time=document["time"],
+        )
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ManifestError(
+            path, None, f"expected a device profile, got {type(error).__name__}: {error}",
+            hint=f"remove {path}, or make it again with `miloco-edge tune MODEL`",
+        ) from error  # fmt: skip
+
+
+def _choice(fields: Mapping[str, Any]) -> Choice:
+    tried = tuple(Tried(each["value"], tuple(each["seconds"])) for each in fields["tried"])
+    return Choice(**{**fields, "tried": tried})
