@@ -5,6 +5,7 @@
 #   make check        format, lint and types
 #   make reference    comparisons with transformers and llama.cpp's own tools (downloads torch)
 #   make integration  tests against real servers
+#   make docs         the documentation as a site in .site/
 #   make bench        the figures of benchmarks/results on this machine
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ SDIST := $(REFERENCE)/llama_cpp_python-$(LLAMA_CPP_PYTHON)
 TOOLS := $(REFERENCE)/build
 JOBS := $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: setup demo test check format reference integration clean
+.PHONY: setup demo test check format reference integration docs clean
 
 setup: $(VENV)/.ready
 
@@ -71,5 +72,12 @@ $(TOOLS)/.ready: $(SDIST)/PKG-INFO
 integration: setup
 	$(BIN)/pytest -m integration
 
+docs: setup $(VENV)/.docs-ready
+	$(BIN)/mkdocs build --strict --config-file docs/mkdocs.yml
+
+$(VENV)/.docs-ready: $(VENV)/.ready
+	$(BIN)/pip install --quiet --editable '.[docs]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) $(REFERENCE) .demo
+	rm -rf $(VENV) $(REFERENCE) .demo .site

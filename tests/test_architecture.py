@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 EVERYTHING = {
     "cli", "evaluate", "measure", "hub", "engine", "llama", "video", "prompt", "registry",
-    "serve",
+    "serve", "page",
 }  # fmt: skip
 ALLOWED = {
     "cli": EVERYTHING,
@@ -18,6 +18,7 @@ ALLOWED = {
     "measure": {"engine", "hub", "llama"},
     "hub": {"engine", "video"},
     "serve": {"engine", "hub", "video"},
+    "page": {"engine", "hub", "video"},
     "engine": {"llama", "prompt", "video", "registry"},
     "llama": set(),
     "video": set(),

@@ -25,6 +25,7 @@ COMMANDS = {
     "watch": "miloco_edge.cli.watch",
     "journal": "miloco_edge.cli.journal",
     "camera": "miloco_edge.cli.camera",
+    "demo": "miloco_edge.cli.demo",
     "pull": "miloco_edge.cli.models",
     "list": "miloco_edge.cli.models",
     "show": "miloco_edge.cli.models",

@@ -1,0 +1,86 @@
+"""`miloco-edge demo`: a page to try the model on clips, pictures and the webcam."""
+
+from __future__ import annotations
+
+import importlib.util
+import ipaddress
+import os
+import tempfile
+
+import click
+
+from miloco_edge import Engine
+from miloco_edge.cli.options import json_option, load_options
+from miloco_edge.cli.output import Output
+from miloco_edge.engine.engine import LoadOptions
+from miloco_edge.errors import NotFoundError
+
+
+@click.command("demo")
+@click.option("--model", metavar="REF", help="Alias, FILE.gguf, folder or org/repo[:QUANT].")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=7860,
+    show_default=True,
+    help="0 is any that is free.",
+)
+@click.option(
+    "--camera",
+    "cameras",
+    multiple=True,
+    metavar="SOURCE",
+    help="A camera that visitors may look through; repeatable.",
+)
+@load_options
+@json_option
+def demo_command(
+    output: Output,
+    *,
+    model: str | None,
+    host: str,
+    port: int,
+    cameras: tuple[str, ...],
+    load: LoadOptions,
+) -> None:
+    """Open the demo page until Ctrl-C.
+
+    It is for this machine alone unless --host says otherwise; then everybody who reaches it may
+    use it. What visitors upload is deleted when it ends.
+    """
+    if importlib.util.find_spec("gradio") is None:
+        raise NotFoundError(
+            "expected Gradio for the page, found none",
+            hint="pip install 'miloco-edge[demo]'",
+        )
+    if not _loopback(host):
+        output.note(f"note: everybody who reaches {host} may use the page and its cameras")
+    with (
+        tempfile.TemporaryDirectory(prefix="miloco-edge-demo-") as uploads,
+        Engine.load(model, **load) as engine,
+    ):
+        # Gradio reads its settings from the environment, some of them as it is imported.
+        os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": uploads}
+        from miloco_edge.page.app import Page
+
+        page = Page(engine, cameras)
+        try:
+            address = page.serve(host, port)
+            if output.as_json:
+                output.line({"url": address})
+            else:
+                output.text(f"the page is at {address} (Ctrl-C ends it)")
+            page.wait()
+        finally:
+            page.close()
+
+
+def _loopback(host: str) -> bool:
+    """Whether only this machine reaches the address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
