@@ -12,13 +12,23 @@ torch = pytest.importorskip("torch")
 
 from miloco_edge.prompt import Text, question  # noqa: E402
 from miloco_edge.prompt.chat import EMPTY_THINK  # noqa: E402
-from models.demo.scenes import SEEDS  # noqa: E402
+from models.demo.questions import Question  # noqa: E402
+from models.demo.scenes import SEEDS, render  # noqa: E402
 from models.demo.training.architecture import load_tokenizer, new_model  # noqa: E402
 from models.demo.training.batches import collate, pads, stream  # noqa: E402
-from models.demo.training.conversation import FACTS, converse, encode  # noqa: E402
+from models.demo.training.conversation import (  # noqa: E402
+    FACTS,
+    Conversation,
+    Exchange,
+    converse,
+    encode,
+    prompt_ids,
+)
 from models.demo.training.export import write_checkpoint  # noqa: E402
 from models.demo.training.network import Teacher, quicken, see, speak  # noqa: E402
-from models.demo.training.samples import Sample, make_sample  # noqa: E402
+from models.demo.training.rewards import reward  # noqa: E402
+from models.demo.training.rollout import Prompt, roll_out  # noqa: E402
+from models.demo.training.samples import Sample, lay_out, make_sample  # noqa: E402
 from models.demo.training.schedule import Plan, optimisers  # noqa: E402
 from models.demo.training.vocabulary import learn  # noqa: E402
 
@@ -75,7 +85,7 @@ def test_an_exchange_knows_nothing_of_the_others(
         alone = Sample(
             sample.seed, sample.patches, sample.grids, sample.ids[keep],
             sample.positions[:, keep], sample.segments[keep], sample.weights[keep],
-            sample.shown, sample.conversation,
+            sample.shown, sample.parts, sample.conversation,
         )  # fmt: skip
         with torch.no_grad():
             lone = speak(model, collate([alone], pads(tokenizer)), visual).logits
@@ -105,8 +115,6 @@ def _rate(sample: Sample) -> int:
 
 
 def test_prompts_are_those_of_the_runtime(tokenizer: Any) -> None:
-    from models.demo.scenes import render
-
     for seed in range(6):
         for exchange in converse(render(seed), tokenizer, 4).exchanges:
             asked = question(exchange.about.question, history=(), think=exchange.think, facts=FACTS)
@@ -167,3 +175,58 @@ def test_a_checkpoint_is_quantized_like_any_other(model: Any, words: Path, tmp_p
     checkpoint = write_checkpoint(model, words, tmp_path / "checkpoint")
     report = quantize(checkpoint, tmp_path / "pair", recipe="q4_k_m")
     assert len(report.outputs) == 2
+
+
+def test_answers_rolled_out_together_are_the_likeliest_ones(
+    model: Any, tokenizer: Any, samples: list[Sample]
+) -> None:
+    scenes = [render(seed) for seed in (3, 8)]
+    talks = [converse(scene, tokenizer, 3) for scene in scenes]
+    bare = [
+        lay_out(scene, Conversation(talk.opening, []), tokenizer, "video")
+        for scene, talk in zip(scenes, talks, strict=True)
+    ]
+    prompts = [
+        Prompt(i, prompt_ids(exchange.about, tokenizer, exchange.think))
+        for i, talk in enumerate(talks)
+        for exchange in talk.exchanges
+    ]
+    said = roll_out(model, tokenizer, bare, prompts, limit=6, temperature=0)
+    for prompt, one in zip(prompts, said, strict=True):
+        assert 0 < len(one.ids) <= 6
+        learn = [False] * len(prompt.ids) + [True] * len(one.ids)
+        exchange = Exchange([*prompt.ids, *one.ids], learn, talks[0].exchanges[0].about, False)
+        whole = Conversation(talks[prompt.sample].opening, [exchange])
+        sample = lay_out(scenes[prompt.sample], whole, tokenizer, "video")
+        batch = collate([sample], pads(tokenizer))
+        with torch.no_grad():
+            logits = speak(model, batch, see(model, batch)).logits
+        chosen = logits.gather(1, torch.tensor(one.ids)[:, None])[:, 0]
+        assert torch.all(logits.max(1).values - chosen < 1e-3)
+
+
+def test_rewards_are_the_reports() -> None:
+    def item(**changes: Any) -> Question:
+        fields: dict[str, Any] = {
+            "skill": "rule", "task": "binary", "language": "en", "question": "?", "answer": "yes",
+            "thinking": "", "target": "yes", "category": "reading", "smart_home": False,
+            "hard": False, "held_out": False,
+        }  # fmt: skip
+        return Question(**(fields | changes))
+
+    assert reward(item(), "yes", think=False, ended=True) == pytest.approx(1.0)
+    assert reward(item(), "no", think=False, ended=True) == pytest.approx(0.1)
+    assert reward(item(), "yes", think=False, ended=False) == pytest.approx(0.9)
+    assert reward(item(), "<think>a</think>yes", think=False, ended=True) == pytest.approx(0.9)
+    assert reward(item(), "<think>a</think>yes", think=True, ended=True) == pytest.approx(1.0)
+    assert reward(item(), "<think>\n</think>yes", think=True, ended=True) == pytest.approx(0.9)
+    when = item(skill="when", task="temporal", answer="1.0 - 3.0 seconds", target=[1.0, 3.0])
+    assert reward(when, "2.0 - 3.0 seconds", think=False, ended=True) == pytest.approx(0.55)
+    assert reward(when, "later", think=False, ended=True) == 0
+    where = item(skill="where", task="point", target=[0.0, 0.0, 10.0, 10.0])
+    assert reward(where, '[{"bbox_2d": [0, 0, 10, 5]}]', think=False, ended=True) == pytest.approx(
+        0.55
+    )
+    home = item(smart_home=True, answer='{"result": "yes"}')
+    assert reward(home, '{"result": "yes"}', think=False, ended=True) == pytest.approx(1.0)
+    assert reward(home, "yes", think=False, ended=True) == 0

@@ -19,7 +19,7 @@ WARM_UP = 60
 """Steps from rest to the full rate, at the start of each stage."""
 RATES: dict[Stage, tuple[float, float, float]] = {
     "vision": (1.0, 0.25, 0.5),
-    "supervised": (0.6, 0.0, 0.4),
+    "supervised": (0.5, 0.0, 0.4),
 }
 """Share of the full rate at first and at the end, and of the steps, those before it falls."""
 
@@ -32,7 +32,7 @@ class Plan:
     """How long each stage is."""
 
     vision: int = 1300
-    supervised: int = 1200
+    supervised: int = 1500
     questions: int = 6
     """About each clip, in the supervised stage."""
 
