@@ -36,16 +36,6 @@ _SPEAK = "(language) => { document.documentElement.lang = language; return [lang
 Words = Callable[[Language], dict[str, Any]]
 
 
-class RecordedVideo(gr.Video):  # type: ignore[misc]
-    """A clip as it was uploaded or recorded: Gradio would have ffmpeg cut its sound off."""
-
-    is_template = True
-
-    def preprocess(self, payload: Any) -> str | None:
-        """The uploaded file's path."""
-        return None if payload is None else str(payload.path)
-
-
 class Page:
     """The components of the page; `blocks` is what is served."""
 
@@ -156,9 +146,11 @@ class Page:
         self._spoken.append((self.source, self._sources))
         unmirrored = gr.WebcamOptions(mirror=False)
         self.clip = self._say(
-            RecordedVideo, label="clip", sources=["upload", "webcam"], include_audio=False,
+            gr.Video, label="clip", sources=["upload", "webcam"], include_audio=False,
             webcam_options=unmirrored, elem_id="clip",
         )  # fmt: skip
+        # Gradio would have ffmpeg cut the sound off a clip that is then read for its frames alone.
+        self.clip.preprocess = _uploaded
         self.pictures = self._say(
             gr.File, label="pictures", file_count="multiple", file_types=["image"],
             visible=False, elem_id="pictures",
@@ -283,7 +275,8 @@ class Page:
         )  # fmt: skip
         self.language.change(None, [self.language], None, js=_SPEAK)
         self.blocks.load(
-            _language, None, self.language, queue=False, show_progress="hidden", api_visibility="private",
+            _language, None, self.language, queue=False, show_progress="hidden",
+            api_visibility="private",
         )  # fmt: skip
 
     def _speak(self, language: Language, threshold: float, request: gr.Request) -> list[Any]:
@@ -380,6 +373,11 @@ def _shown_to_visitor() -> Iterator[None]:
     except MilocoEdgeError as error:
         hint = f" ({error.hint})" if error.hint else ""
         raise gr.Error(f"{error}{hint}", print_exception=False) from error
+
+
+def _uploaded(payload: Any) -> str | None:
+    """The path of an uploaded or recorded file, as it is."""
+    return None if payload is None else str(payload.path)
 
 
 def _free_port(host: str) -> int:
