@@ -24,6 +24,7 @@ COMMANDS = {
     "eval": "miloco_edge.cli.eval",
     "watch": "miloco_edge.cli.watch",
     "journal": "miloco_edge.cli.journal",
+    "serve": "miloco_edge.cli.serve",
     "camera": "miloco_edge.cli.camera",
     "demo": "miloco_edge.cli.demo",
     "pull": "miloco_edge.cli.models",

@@ -65,6 +65,8 @@ class Serving:
     """What was logged once and need not be again."""
     at_work: set[asyncio.Task[None]] = field(default_factory=set)
     """Answers under way, some of which nobody waits for any more."""
+    listeners: set[asyncio.Task[None]] = field(default_factory=set)
+    """Connections that follow events."""
 
     def note(self, what: str) -> None:
         """Log once."""

@@ -21,10 +21,28 @@ from miloco_edge.serve.answering import Serving
 from miloco_edge.serve.chat import chat
 from miloco_edge.serve.decide import decisions
 from miloco_edge.serve.decoder import Decoders
+from miloco_edge.serve.events import events, evidence
 from miloco_edge.serve.fetch import Fetcher
 from miloco_edge.serve.http import endpoint, refused
 from miloco_edge.serve.metrics import Metrics
+from miloco_edge.serve.miloco import (
+    cuda_info,
+    descriptions,
+    load,
+    one_description,
+    root,
+    unload,
+)
 from miloco_edge.serve.models import health, metrics, model, models, props
+from miloco_edge.serve.ollama import (
+    generate,
+    ollama_chat,
+    ollama_version,
+    pull,
+    running,
+    show,
+    tags,
+)
 from miloco_edge.serve.refusal import Refusal
 from miloco_edge.serve.settings import Limits, ModelFacts
 from miloco_edge.serve.turns import Turns
@@ -60,7 +78,7 @@ def create_app(
             hub,
         )
         app.state.serving = serving
-        load = asyncio.create_task(_load(serving))
+        loading = asyncio.create_task(_load(serving))
         try:
             yield
         finally:
@@ -68,7 +86,7 @@ def create_app(
             serving.decoders.close()
             await asyncio.to_thread(engine.close if hub is None else hub.close)
             with suppress(asyncio.CancelledError):
-                await load
+                await loading
 
     app = Starlette(
         routes=routes(),
@@ -91,25 +109,41 @@ def routes() -> list[Route]:
         Route("/v1/chat/completions", endpoint(chat, "ask"), methods=["POST"]),
         Route("/chat/completions", endpoint(chat, "ask"), methods=["POST"]),
         Route("/v1/decide", endpoint(decisions, "ask"), methods=["POST"]),
+        Route("/v1/events", endpoint(events, "watch")),
+        Route("/v1/events/{id}/picture", endpoint(evidence, "watch")),
+        Route("/api/version", endpoint(ollama_version, "read", "ollama")),
+        Route("/api/tags", endpoint(tags, "read", "ollama")),
+        Route("/api/ps", endpoint(running, "read", "ollama")),
+        Route("/api/show", endpoint(show, "read", "ollama"), methods=["POST"]),
+        Route("/api/pull", endpoint(pull, "read", "ollama"), methods=["POST"]),
+        Route("/api/chat", endpoint(ollama_chat, "ask", "ollama"), methods=["POST"]),
+        Route("/api/generate", endpoint(generate, "ask", "ollama"), methods=["POST"]),
+        Route("/", endpoint(root, "read", "miloco")),
+        Route("/models", endpoint(descriptions, "read", "miloco")),
+        Route("/models/load", endpoint(load, "admin", "miloco"), methods=["POST"]),
+        Route("/models/unload", endpoint(unload, "admin", "miloco"), methods=["POST"]),
+        Route("/models/{name:path}", endpoint(one_description, "read", "miloco")),
+        Route("/cuda_info", endpoint(cuda_info, "read", "miloco")),
     ]
 
 
 def drain(app: Starlette) -> None:
-    """Send away all who wait; those whose turn it is may end."""
+    """Send away all who wait or listen; those whose turn it is may end."""
     serving: Serving | None = getattr(app.state, "serving", None)
     if serving is not None:
         serving.turns.close()
+        for listener in list(serving.listeners):
+            listener.cancel()
 
 
 async def _load(serving: Serving) -> None:
+    if serving.hub is not None:
+        await asyncio.to_thread(serving.hub.start)
     await serving.decoders.warm()
     try:
         await asyncio.to_thread(serving.engine.load)
     except MilocoEdgeError as error:
         log.error("the model could not be loaded: %s", error)
-        return
-    if serving.hub is not None:
-        await asyncio.to_thread(serving.hub.start)
 
 
 async def _no_route(_: Request, error: Exception) -> Response:

@@ -50,6 +50,10 @@ def model_document(serving: Serving) -> dict[str, Any]:
         "object": "model",
         "created": facts.created,
         "owned_by": "miloco-edge",
+        # Miloco 0.1's server expects these.
+        "permission": None,
+        "root": None,
+        "parent": None,
         "max_model_len": facts.context,
         "architecture": {
             "input_modalities": ["text", "image", "video"],
