@@ -304,7 +304,7 @@ class ChildEngine:
 
     def _listen(self, process: ChildProcess) -> str | None:
         """Hear the child: why it must be given up, or None where it is sent away."""
-        began = heard = time.monotonic()
+        began, heard = time.monotonic(), None  # starting Python may take longer than a beat
         ready = False
         while True:
             try:
@@ -320,7 +320,7 @@ class ChildEngine:
             elif "id" in message:
                 self._hear(message)
             now = time.monotonic()
-            if now - heard > self._limits.silent_s:
+            if heard is not None and now - heard > self._limits.silent_s:
                 return f"no sign of life for {now - heard:.0f} s"
             if not ready and now - began > self._limits.load_s:
                 return f"no model after {now - began:.0f} s"

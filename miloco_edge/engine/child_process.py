@@ -79,9 +79,14 @@ class ChildProcess:
 
     def _listen(self) -> None:
         assert self._process.stderr is not None
+        dumping = False
         with self._process.stderr as lines:
             for line in lines:
                 text = line.decode(errors="replace").rstrip()
-                if text:
+                if not text:
+                    continue
+                log.info("child: %s", text)
+                # What it said before counts, not where Python was (faulthandler).
+                dumping = dumping or text.startswith(("Fatal Python error", "Timeout ("))
+                if not dumping:
                     self._said.append(text)
-                    log.info("child: %s", text)

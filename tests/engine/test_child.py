@@ -31,7 +31,7 @@ def a_clip(value: int, frames: int = 2) -> Clip:
     return Clip.from_frames([np.full((28, 56, 3), value, np.uint8)] * frames, 2.0)
 
 
-def until(true: Callable[[], Any], seconds: float = 10.0) -> None:
+def until(true: Callable[[], Any], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "it did not come about"
@@ -88,9 +88,10 @@ def test_an_error_crosses_with_what_it_carries(child: ChildEngine) -> None:
 def test_a_death_costs_one_window(child: ChildEngine, deed: str, word: str) -> None:
     child.load()
     first = child.pid
-    with pytest.raises(EngineDownError, match=word):
-        child.decide(a_clip(1), [deed]).result(10)
-    assert child.decide(a_clip(2), ["a"]).result(10).decisions[0].answer == "no"
+    with pytest.raises(EngineDownError, match=word) as caught:
+        child.decide(a_clip(1), [deed]).result(30)
+    assert "Extension modules" not in caught.value.cause, "its last words, not Python's dump"
+    assert child.decide(a_clip(2), ["a"]).result(60).decisions[0].answer == "no"
     assert child.pid != first and child.restarts == 1
 
 
@@ -100,8 +101,8 @@ def test_a_kill_from_outside_costs_one_window(child: ChildEngine) -> None:
     assert child.pid is not None
     os.kill(child.pid, signal.SIGKILL)
     with pytest.raises(EngineDownError, match="SIGKILL"):
-        pending.result(10)
-    assert child.decide(a_clip(2), ["a"]).result(10).decisions
+        pending.result(60)
+    assert child.decide(a_clip(2), ["a"]).result(60).decisions
 
 
 @pytest.mark.parametrize("deed", ["hang", "hang_with_gil"])
@@ -111,10 +112,10 @@ def test_a_hang_is_ended(child: ChildEngine, deed: str) -> None:
     assert pid is not None
     began = time.monotonic()
     with pytest.raises(EngineDownError, match="no progress"):
-        child.decide(a_clip(1), [deed], budget=Budget(seconds=0.2)).result(10)
-    assert time.monotonic() - began < 5
+        child.decide(a_clip(1), [deed], budget=Budget(seconds=0.2)).result(60)
+    assert time.monotonic() - began < 20
     assert not alive(pid)
-    assert child.decide(a_clip(2), ["a"]).result(10).decisions
+    assert child.decide(a_clip(2), ["a"]).result(60).decisions
 
 
 def test_silence_is_ended() -> None:
@@ -123,7 +124,7 @@ def test_silence_is_ended() -> None:
         child.load()
         pending = child.decide(a_clip(1), ["hang_with_gil"])
         with pytest.raises(EngineDownError, match="no sign of life"):
-            pending.result(10)
+            pending.result(60)
     finally:
         child.close()
 
@@ -135,11 +136,11 @@ def test_a_clip_that_kills_twice_is_kept_out(tmp_path: Path) -> None:
     try:
         for _ in range(2):
             with pytest.raises(EngineDownError):
-                child.decide(a_clip(7), ["abort"]).result(10)
+                child.decide(a_clip(7), ["abort"]).result(60)
         until(lambda: list(folder.glob("*.json")))
         with pytest.raises(QuarantinedError, match="SIGABRT"):
-            child.decide(a_clip(7), ["a"]).result(10)
-        assert child.decide(a_clip(8), ["a"]).result(10).decisions, "others are not"
+            child.decide(a_clip(7), ["a"]).result(60)
+        assert child.decide(a_clip(8), ["a"]).result(60).decisions, "others are not"
         (file,) = folder.glob("*.npz")
         with np.load(file) as held:
             assert (held["arr_0"] == 7).all() and len(held["times_s"]) == 2
@@ -155,7 +156,7 @@ def test_restarts_are_backed_off() -> None:
     try:
         with pytest.raises(EngineDownError, match="SIGABRT"):
             child.load()
-        until(lambda: child.state == "down")
+        until(lambda: child.state == "down", 60)
         began = time.monotonic()
         with pytest.raises(EngineDownError):
             child.decide(a_clip(1), ["a"]).result(5)
@@ -181,10 +182,10 @@ def test_a_child_that_grew_is_replaced_between_windows() -> None:
     try:
         child.load()
         first = child.pid
-        child.decide(a_clip(1), ["a"]).result(10)
-        child.decide(a_clip(1), ["hoard"]).result(10)
+        child.decide(a_clip(1), ["a"]).result(60)
+        child.decide(a_clip(1), ["hoard"]).result(60)
         until(lambda: child.pid not in (first, None) and child.state == "ready")
-        assert child.decide(a_clip(1), ["a"]).result(10).decisions, "and nothing was lost"
+        assert child.decide(a_clip(1), ["a"]).result(60).decisions, "and nothing was lost"
     finally:
         child.close()
 
@@ -195,7 +196,7 @@ def test_unload_ends_the_child_and_the_next_window_loads(child: ChildEngine) -> 
     assert pid is not None
     child.unload()
     until(lambda: child.state == "unloaded" and not alive(pid))
-    assert child.decide(a_clip(1), ["a"]).result(10).decisions
+    assert child.decide(a_clip(1), ["a"]).result(60).decisions
 
 
 def test_close_is_quick_and_final(child: ChildEngine) -> None:
@@ -241,7 +242,7 @@ def test_no_orphan_is_left_by_kill_9(loading: str, doing: str) -> None:
     assert alive(pid)
     parent.kill()
     parent.wait()
-    until(lambda: not alive(pid), 5)
+    until(lambda: not alive(pid), 10)
 
 
 def test_nothing_grows(child: ChildEngine) -> None:
@@ -249,10 +250,10 @@ def test_nothing_grows(child: ChildEngine) -> None:
         return len(list(Path("/proc/self/fd").iterdir()))
 
     for _ in range(5):
-        child.decide(a_clip(1), ["a"]).result(10)
+        child.decide(a_clip(1), ["a"]).result(60)
     before = open_descriptors()
     for i in range(100):
-        child.decide(a_clip(i, frames=6), ["a"]).result(10)
+        child.decide(a_clip(i, frames=6), ["a"]).result(60)
     assert open_descriptors() <= before
 
 
