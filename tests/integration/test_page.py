@@ -1,0 +1,296 @@
+"""The page as a visitor has it: in Debian's Chromium, with a tiny model behind it.
+
+Its screenshots are those of docs/page.md: MILOCO_EDGE_SCREENSHOTS=docs/pictures writes them there.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver import Chrome, ChromeOptions, ChromeService, Keys
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).parents[2]
+FILM = ROOT / "models" / "demo" / "ball.mp4"
+WAIT_S = 120
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--lang=en",
+    "--force-device-scale-factor=1",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def address(pair: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A page that is being served."""
+    command = [sys.executable, "-m", "miloco_edge", "demo", "--model", str(pair), "--port", "0"]
+    environment = os.environ | {"TMPDIR": str(tmp_path_factory.mktemp("uploads"))}
+    with subprocess.Popen(
+        [*command, "--context", "4096", "--json"],
+        stdout=subprocess.PIPE,
+        env=environment,
+        text=True,
+    ) as page:
+        assert page.stdout is not None
+        yield json.loads(page.stdout.readline())["url"]
+        page.send_signal(signal.SIGINT)
+        assert page.wait(30) == 130
+        assert not list(Path(environment["TMPDIR"]).iterdir()), "uploads were left behind"
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    """Debian's Chromium, with a webcam that shows a test picture."""
+    browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    assert browser and driver, "expected chromium and chromium-driver (apt-get install them)"
+    options = ChromeOptions()
+    options.binary_location = browser
+    profile = tmp_path_factory.mktemp("profile")
+    for flag in (*FLAGS, f"--user-data-dir={profile}", "--window-size=1280,1100"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    chrome = Chrome(options=options, service=ChromeService(driver))
+    chrome.set_page_load_timeout(WAIT_S)
+    yield chrome
+    chrome.quit()
+
+
+class Visitor:
+    """What a person does on the page."""
+
+    def __init__(self, chrome: Chrome) -> None:
+        self.chrome = chrome
+
+    def until(self, done: Callable[[], Any], what: str) -> Any:
+        """Wait for something to be so."""
+        wait = WebDriverWait(
+            self.chrome, WAIT_S, ignored_exceptions=[StaleElementReferenceException]
+        )
+        return wait.until(lambda _: done(), what)
+
+    def find(self, css: str) -> Any:
+        return self.until(
+            lambda: next(iter(self.chrome.find_elements(By.CSS_SELECTOR, css)), None), css
+        )
+
+    def text(self, css: str) -> str:
+        return str(self.find(css).get_attribute("textContent"))
+
+    def click(self, css: str) -> None:
+        element = self.find(css)
+        self.chrome.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+        self.until(element.is_enabled, f"{css} enabled")
+        self.chrome.execute_script("arguments[0].click()", element)
+
+    def choose(self, group: str, value: str) -> None:
+        self.click(f"#{group} input[value='{value}']")
+
+    def tab(self, name: str) -> None:
+        tabs = self.until(
+            lambda: self.chrome.find_elements(By.XPATH, f"//button[@role='tab'][.='{name}']"), name
+        )
+        self.chrome.execute_script("arguments[0].click()", tabs[0])
+
+    def write(self, css: str, text: str) -> None:
+        box = self.find(f"{css} textarea")
+        box.send_keys(Keys.CONTROL, "a")
+        box.send_keys(text)
+
+    def upload(self, css: str, path: Path) -> None:
+        self.find(f"{css} input[type=file]").send_keys(str(path))
+
+    def ask(self, question: str) -> str:
+        """Ask, and wait for the whole answer; its evidence's heading."""
+        before = len(self.cards())
+        self.write("#question", question)
+        self.click("#ask")
+        self.until(lambda: len(self.cards()) > before and self.drawn("generate"), "an answer")
+        return self.text("#evidence details[open] summary")
+
+    def cards(self) -> list[Any]:
+        return self.chrome.find_elements(By.CSS_SELECTOR, "#evidence details")
+
+    def drawn(self, stage: str) -> bool:
+        """Whether the newest card has come so far."""
+        names = {"generate": ("generating", "生成")}[stage]
+        legend = self.chrome.find_elements(By.CSS_SELECTOR, "#evidence details[open] .legend")
+        return bool(legend) and any(name in legend[0].text for name in names)
+
+    def picture(self, name: str) -> None:
+        """Keep a screenshot of the whole page, where it is wanted."""
+        folder = os.environ.get("MILOCO_EDGE_SCREENSHOTS")
+        shot = self.chrome.execute_cdp_cmd(
+            "Page.captureScreenshot", {"captureBeyondViewport": True, "format": "png"}
+        )
+        png = base64.b64decode(shot["data"])
+        assert len(png) > 5000
+        if folder:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            (Path(folder) / f"{name}.png").write_bytes(png)
+
+
+@pytest.fixture
+def visitor(chromium: Chrome, address: str) -> Visitor:
+    """A visitor who has just opened the page."""
+    chromium.get(f"{address}?lang=en")
+    visitor = Visitor(chromium)
+    visitor.find("#ask")
+    visitor.until(lambda: "Ask" in visitor.text("#ask"), "the page in English")
+    return visitor
+
+
+def test_a_clip_is_asked_about_and_its_look_reused(visitor: Visitor) -> None:
+    visitor.upload("#clip", FILM)
+    visitor.find("#clip video")
+    first = visitor.ask("What rolls through the room?")
+    assert "6 frames" in first and "visual tokens" in first and "reused" not in first
+    assert len(visitor.chrome.find_elements(By.CSS_SELECTOR, "#evidence details[open] img")) == 6
+    assert "5.00 s" not in visitor.text("#evidence figure:first-child figcaption")
+    second = visitor.ask("And where is it now?")
+    assert "the look was reused" in second
+    assert "What rolls through the room?" in visitor.text("#chat")
+    visitor.picture("ask")
+
+
+def test_stop_stops_and_thinking_is_folded(visitor: Visitor) -> None:
+    visitor.choose("source", "nothing")
+    visitor.click("#think input")
+    visitor.click("#answer-tokens input[type=number]")
+    visitor.write("#question", "Tell me a long story.")
+    visitor.click("#ask")
+    visitor.until(lambda: "Tell me a long story." in visitor.text("#chat"), "the question")
+    visitor.click("#stop")
+    visitor.until(lambda: visitor.cards() or "[" in visitor.text("#chat"), "an end")
+    assert visitor.text("#ask").strip() == "Ask", "the page goes on"
+    visitor.click("#think input")
+    assert "No picture" in visitor.ask("Are you there?")
+
+
+@pytest.mark.parametrize(("language", "label"), [("en", "Ask"), ("zh", "提问")])
+def test_smart_home_answers_are_json(visitor: Visitor, language: str, label: str) -> None:
+    visitor.choose("language", language)
+    visitor.until(lambda: visitor.text("#ask").strip() == label, f"the page in {language}")
+    assert visitor.chrome.execute_script("return document.documentElement.lang") == language
+    visitor.upload("#clip", FILM)
+    visitor.find("#clip video")
+    visitor.click("#smart-home input")
+    visitor.ask("有人在看电视吗？" if language == "zh" else "Is anybody watching TV?")
+    assert '{"result": "' in visitor.text("#chat")
+    if language == "zh":
+        visitor.picture("ask-zh")
+
+
+def test_the_webcam_is_recorded_as_one_video(visitor: Visitor) -> None:
+    visitor.choose("source", "live")
+    visitor.find("#live video")
+    start = visitor.until(
+        lambda: visitor.chrome.find_elements(
+            By.XPATH,
+            "//*[@id='live']//button[contains(., 'Record') or @aria-label='start recording' or @aria-label='capture photo']",
+        ),
+        "the webcam's button",
+    )
+    visitor.chrome.execute_script("arguments[0].click()", start[-1])
+
+    def seen() -> bool:
+        visitor.write("#question", "What is shown?")
+        visitor.click("#ask")
+        return bool(visitor.cards())
+
+    visitor.until(seen, "frames of the webcam")
+    visitor.until(lambda: visitor.drawn("generate"), "an answer")
+    assert "frames" in visitor.text("#evidence details[open] summary")
+
+
+def test_rules_move_over_a_clip(visitor: Visitor) -> None:
+    visitor.upload("#clip", FILM)
+    visitor.find("#clip video")
+    visitor.tab("Rules")
+    visitor.write("#rules", "A ball rolls through the room\nSomeone is reading")
+    visitor.click("#watch")
+    visitor.until(
+        lambda: len(visitor.chrome.find_elements(By.CSS_SELECTOR, "#odds polyline")) == 2,
+        "a line a rule",
+    )
+    rows = visitor.chrome.find_elements(By.CSS_SELECTOR, "#odds tbody tr")
+    assert [row.find_element(By.TAG_NAME, "th").text for row in rows] == [
+        "A ball rolls through the room",
+        "Someone is reading",
+    ]
+    for row in rows:
+        assert 0 <= float(row.find_element(By.TAG_NAME, "b").text) <= 1
+    visitor.picture("rules")
+
+
+def test_the_models_own_manifest_is_drawn(visitor: Visitor) -> None:
+    visitor.tab("Quantized files")
+    visitor.click("#own-manifest")
+    visitor.find("#layers [aria-label=text] td")
+    assert "BF16" in visitor.text("#layers") and "attn_q" in visitor.text("#layers")
+    visitor.picture("quantize")
+
+
+def test_a_phone_shows_all_of_it(visitor: Visitor) -> None:
+    visitor.chrome.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True},
+    )
+    try:
+        visitor.find("#question")
+        width = visitor.chrome.execute_script("return document.documentElement.scrollWidth")
+        assert width <= 390, "nothing is wider than the screen"
+        visitor.picture("phone")
+    finally:
+        visitor.chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_the_keyboard_is_enough_and_everything_has_a_name(visitor: Visitor) -> None:
+    nameless = visitor.chrome.execute_script(
+        """
+        return [...document.querySelectorAll('button, textarea, input:not([type=hidden])')]
+          .filter(e => e.offsetParent !== null)
+          .filter(e => !(e.textContent.trim() || e.getAttribute('aria-label') || e.title
+                         || e.labels?.length || e.getAttribute('aria-labelledby')
+                         || e.placeholder || e.type === 'file'))
+          .map(e => e.outerHTML.slice(0, 120))
+        """
+    )
+    assert nameless == []
+    visitor.choose("source", "nothing")
+    visitor.write("#question", "Hello?")
+    reached = []
+    for _ in range(6):
+        visitor.chrome.switch_to.active_element.send_keys(Keys.TAB)
+        reached.append(visitor.chrome.switch_to.active_element.text)
+    assert "Ask" in reached and "Stop" in reached
+
+
+def test_nothing_is_fetched_from_elsewhere(visitor: Visitor, address: str) -> None:
+    """Whatever the tests before asked for is in the browser's log as well."""
+    visitor.find("#ask")
+    urls = [
+        message["params"]["request"]["url"]
+        for entry in visitor.chrome.get_log("performance")
+        if (message := json.loads(entry["message"])["message"])["method"]
+        == "Network.requestWillBeSent"
+    ]
+    assert urls
+    elsewhere = [u for u in urls if not u.startswith((address, "data:", "blob:", "chrome"))]
+    assert elsewhere == []
+    refused = [e["message"] for e in visitor.chrome.get_log("browser") if "Refused" in e["message"]]
+    assert refused == [], "the page asks for nothing that its policy forbids"
