@@ -112,11 +112,13 @@ def preprocessor(checkpoint: Checkpoint) -> dict[str, float | int | None]:
     """
     picture = preprocessor_config(checkpoint.path)
     video = read_json_if_any(checkpoint.path / "video_preprocessor_config.json")
-    size = picture.get("size")
-    size = size if isinstance(size, dict) else {}
+    least, most = _pixels(picture)
+    video_least, video_most = _pixels(video)
     return {
-        "min_pixels": _number(picture.get("min_pixels") or size.get("shortest_edge")),
-        "max_pixels": _number(picture.get("max_pixels") or size.get("longest_edge")),
+        "min_pixels": least,
+        "max_pixels": most,
+        "video_min_pixels": video_least,
+        "video_max_pixels": video_most,
         "patch_size": _number(picture.get("patch_size")),
         "merge_size": _number(picture.get("merge_size")),
         "temporal_patch_size": _number(picture.get("temporal_patch_size")),
@@ -125,6 +127,15 @@ def preprocessor(checkpoint: Checkpoint) -> dict[str, float | int | None]:
         "max_frames": _number(video.get("max_frames")),
         "tokens_per_second": _number(checkpoint.vision_config.get("tokens_per_second")),
     }
+
+
+def _pixels(processor: Mapping[str, Any]) -> tuple[float | int | None, float | int | None]:
+    size = processor.get("size")
+    size = size if isinstance(size, dict) else {}
+    return (
+        _number(processor.get("min_pixels") or size.get("shortest_edge")),
+        _number(processor.get("max_pixels") or size.get("longest_edge")),
+    )
 
 
 def sampling(checkpoint: Checkpoint) -> dict[str, float | int | bool | None]:

@@ -20,8 +20,9 @@ def preprocessor_from(table: object, where: Path, default: Preprocessor) -> Prep
     """`default` with what `table`, read from the file `where`, says.
 
     Its fields have the names of Hugging Face's processors: min_pixels and max_pixels of a picture,
-    fps, min_frames and max_frames of a video, tokens_per_second of the positions. Raises
-    ModelMismatchError where a value is not a sensible one.
+    and with video_ before them of a video's frame; fps, min_frames and max_frames of a video,
+    tokens_per_second of the positions. Raises ModelMismatchError where a value is not a sensible
+    one.
     """
     given = _given(table, where)
     fields: dict[str, Any] = {}
@@ -31,14 +32,25 @@ def preprocessor_from(table: object, where: Path, default: Preprocessor) -> Prep
     for name in ("fps", "tokens_per_second"):
         if name in given:
             fields[name] = float(_positive(given[name], name, where, int, float))
-    low, high = default.image_pixels
-    low = int(_positive(given.get("min_pixels", low), "min_pixels", where, int))
-    high = int(_positive(given.get("max_pixels", high), "max_pixels", where, int))
+    fields["image_pixels"] = _limits(given, "", default.image_pixels, where)
+    fields["video_pixels"] = _limits(given, "video_", default.video_pixels, where)
+    return replace(default, **fields)
+
+
+def _limits(
+    given: Mapping[str, Any], prefix: str, default: tuple[int, int], where: Path
+) -> tuple[int, int]:
+    low, high = (
+        int(_positive(given.get(name, value), name, where, int))
+        for name, value in zip((f"{prefix}min_pixels", f"{prefix}max_pixels"), default, strict=True)
+    )
     if low > high:
         raise ModelMismatchError(
-            where, f"expected min_pixels below max_pixels, got {low} and {high}", hint=HINT
+            where,
+            f"expected {prefix}min_pixels below {prefix}max_pixels, got {low} and {high}",
+            hint=HINT,
         )
-    return replace(default, image_pixels=(low, high), **fields)
+    return low, high
 
 
 def sampling_from(table: object, where: Path, default: SamplingDefaults) -> SamplingDefaults:

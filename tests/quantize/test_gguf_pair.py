@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from benchmarks.synthesize import GENERATION, TINY, synthesize
+from miloco_edge.registry import resolve
 from quantize import Manifest, quantize
 from quantize.safetensors import read_header
 
@@ -243,9 +244,21 @@ def test_the_manifest_says_what_was_made_of_what(checkpoint: Path, tmp_path: Pat
     assert document["preprocessor"]["max_pixels"] == 4096 * 28 * 28
     assert document["preprocessor"]["tokens_per_second"] == 2
     assert document["preprocessor"]["fps"] is None
+    assert document["preprocessor"]["video_max_pixels"] is None
     assert document["sampling"]["temperature"] == GENERATION["temperature"]
     assert steps[-1] == (len(weights), len(weights))
     assert steps == sorted(steps)
+
+
+def test_pixel_limits_of_video_are_those_of_its_own_processor(tmp_path: Path) -> None:
+    checkpoint = synthesize(tmp_path / "tiny", TINY)
+    video = {"size": {"shortest_edge": 20 * 784, "longest_edge": 200 * 784}, "fps": 2}
+    (checkpoint / "video_preprocessor_config.json").write_text(json.dumps(video))
+    quantize(checkpoint, tmp_path / "pair", recipe="q8_0")
+    files = resolve(tmp_path / "pair")
+    assert files.preprocessor.video_pixels == (20 * 784, 200 * 784)
+    assert files.preprocessor.image_pixels == (4 * 784, 4096 * 784)
+    assert files.preprocessor.fps == 2
 
 
 def test_a_dry_run_knows_the_sizes_and_writes_nothing(checkpoint: Path, tmp_path: Path) -> None:

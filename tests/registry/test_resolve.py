@@ -72,12 +72,17 @@ def test_the_manifest_says_which_and_how(tmp_path: Path) -> None:
     write_manifest(
         text,
         mmproj,
-        preprocessor={"min_pixels": 784, "max_pixels": 78400, "fps": 1, "tokens_per_second": None},
+        preprocessor={
+            "min_pixels": 784, "max_pixels": 78400, "video_min_pixels": 7840,
+            "video_max_pixels": None, "fps": 1, "tokens_per_second": None,
+        },
         sampling={"temperature": 0.7, "top_p": None, "top_k": 20},
-    )
+    )  # fmt: skip
     files = resolve(tmp_path)
     assert (files.text, files.mmproj) == (text, mmproj)
-    assert files.preprocessor == Preprocessor(image_pixels=(784, 78400), fps=1.0)
+    assert files.preprocessor == Preprocessor(
+        image_pixels=(784, 78400), video_pixels=(7840, 768 * 28 * 28), fps=1.0
+    )
     assert files.sampling == SamplingDefaults(temperature=0.7)
     assert files.sha256 == files.mmproj_sha256 == "ab" * 32
     assert files.manifest is not None
@@ -91,6 +96,7 @@ def test_the_manifest_says_which_and_how(tmp_path: Path) -> None:
         '{"outputs": [{"file": "tiny-Q4_0.gguf"}], "preprocessor": {"fps": 0}}',
         '{"outputs": [{"file": "tiny-Q4_0.gguf"}], "preprocessor": {"fps": "fast"}}',
         '{"outputs": [{"file": "tiny-Q4_0.gguf"}], "preprocessor": {"max_pixels": 1}}',
+        '{"outputs": [{"file": "tiny-Q4_0.gguf"}], "preprocessor": {"video_max_pixels": 1}}',
         '{"outputs": [{"file": "tiny-Q4_0.gguf"}], "preprocessor": [1]}',
         '{"outputs": [{"file": "tiny-Q4_0.gguf"}], "sampling": {"top_p": 2}}',
         '{"outputs": [{"file": "tiny-Q4_0.gguf"}], "sampling": {"temperature": true}}',

@@ -27,6 +27,20 @@ PREPROCESSOR = {
     "image_std": [0.26862954, 0.26130258, 0.27577711],
 }
 
+VIDEO_PREPROCESSOR = {
+    "video_processor_type": "Qwen2VLVideoProcessor",
+    "size": {"shortest_edge": 20 * 28 * 28, "longest_edge": 200 * 28 * 28},
+    "patch_size": 14,
+    "temporal_patch_size": 2,
+    "merge_size": 2,
+    "fps": 2,
+    "min_frames": 4,
+    "max_frames": 64,
+    "image_mean": PREPROCESSOR["image_mean"],
+    "image_std": PREPROCESSOR["image_std"],
+}
+"""Frames of 20 to 200 visual tokens, near what the drawn clips have."""
+
 GENERATION = {"do_sample": False, "temperature": 0.3, "top_p": 0.95}
 
 

@@ -9,7 +9,11 @@ from typing import Any
 
 import torch
 
-from models.demo.training.architecture import GENERATION, PREPROCESSOR
+from models.demo.training.architecture import (
+    GENERATION,
+    PREPROCESSOR,
+    VIDEO_PREPROCESSOR,
+)
 
 
 def write_checkpoint(model: Any, tokenizer: Path, out: Path) -> Path:
@@ -20,6 +24,7 @@ def write_checkpoint(model: Any, tokenizer: Path, out: Path) -> Path:
     config["dtype"] = config["torch_dtype"] = "bfloat16"
     _write(out / "config.json", config)
     _write(out / "preprocessor_config.json", PREPROCESSOR)
+    _write(out / "video_preprocessor_config.json", VIDEO_PREPROCESSOR)
     _write(out / "generation_config.json", GENERATION)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(tokenizer / name, out / name)
