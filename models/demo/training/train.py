@@ -26,7 +26,7 @@ from models.demo.training.schedule import CLIPS, SEEDS_PER_RUN, Plan, Stage, opt
 from models.demo.training.validation import Validation
 from models.demo.training.vocabulary import learn
 
-LOG_EVERY, VALIDATE_EVERY, SAVE_EVERY = 20, 100, 100
+LOG_EVERY, VALIDATE_EVERY, SAVE_EVERY = 20, 100, 50
 # In bfloat16 the fused RMS norm is not there for float32 weights; the other one is right too.
 warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")
 
