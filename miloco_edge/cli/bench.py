@@ -59,6 +59,10 @@ class _Bench(click.Command):
             return diff_command.make_context(f"{info_name} diff", args[1:], parent, **extra)
         return super().make_context(info_name, args, parent, **extra)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run what the context was made for."""
+        return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
+
 
 @click.command("bench", cls=_Bench)
 @click.argument("model", required=False)
