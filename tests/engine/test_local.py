@@ -94,14 +94,20 @@ def test_a_question_overtakes_between_two_slices(
 def test_a_question_cannot_be_cut_short_by_what_it_overtook(
     local: LocalEngine, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    local.load()
+    local.decide(clip, RULES).result()  # from now on its pictures are known
     gate = Gate(monkeypatch)
-    late = local.decide(clip, RULES, budget=Budget(seconds=0.4))
-    assert gate.reached.wait(10)
-    question = local.ask(None, "Who?", budget=Budget(answer_tokens=300))
+    end = time.monotonic() + 3
+    late = local.decide(clip, RULES, budget=Budget(seconds=3))
+    assert gate.reached.wait(2.5)
+    question = local.ask(
+        None,
+        "Who?",
+        budget=Budget(answer_tokens=40),
+        emit=lambda _: time.sleep(max(0.0, end + 0.2 - time.monotonic())),
+    )
     gate.open.set()
-    assert question.result(60).finish_reason in ("stop", "length")
-    assert len(late.result(60).decisions) == 2
+    assert question.result(60).finish_reason in ("stop", "length"), "not the other's deadline"
+    assert {d.reason for d in late.result(60).decisions} == {"deadline"}
 
 
 def test_what_waits_and_what_runs_is_cancelled(
