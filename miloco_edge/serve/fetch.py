@@ -15,7 +15,7 @@ import ssl
 import threading
 import urllib.parse
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 
 from miloco_edge.serve.media import Medium, Remote
 from miloco_edge.serve.refusal import Refusal, bad_request
@@ -62,37 +62,42 @@ class Fetcher:
         target = (split.path or "/") + (f"?{split.query}" if split.query else "")
         try:
             address = self._address(host, port)
-            connection = http.client.HTTPConnection(host, port, timeout=self._seconds)
-            connection.sock = socket.create_connection((address, port), timeout=self._seconds)
-            if scheme == "https":
-                context = ssl.create_default_context()
-                connection.sock = context.wrap_socket(connection.sock, server_hostname=host)
-            # A host that sends a byte now and then never times out by itself.
-            late = threading.Timer(self._seconds, _hang_up, [connection.sock])
-            late.daemon = True
-            late.start()
-            try:
-                connection.request("GET", target, headers={"Accept": "image/*, video/*"})
-                response = connection.getresponse()
-                if response.status != 200:
-                    raise _failed("the host did not answer with status 200")
-                kind = (response.getheader("Content-Type") or "").lower()
-                if not kind.startswith(_TYPES[remote.kind]):
-                    raise _failed("the host sent another type")
-                data = response.read(self._most_bytes + 1)
-                if len(data) > self._most_bytes:
-                    raise _failed("the host sent too much")
-                return data
-            finally:
-                late.cancel()
-                connection.close()
+            with socket.create_connection((address, port), timeout=self._seconds) as raw:
+                # A host that sends a byte now and then never times out by itself.
+                late = _Late(raw, self._seconds)
+                try:
+                    connection = http.client.HTTPConnection(host, port)
+                    connection.sock = raw
+                    if scheme == "https":
+                        context = ssl.create_default_context()
+                        connection.sock = context.wrap_socket(raw, server_hostname=host)
+                    with closing(connection):
+                        connection.request("GET", target, headers={"Accept": "image/*, video/*"})
+                        with closing(connection.getresponse()) as response:
+                            return self._read(response, remote)
+                finally:
+                    late.close()
+                    if late.over.is_set():
+                        raise _failed("the host was too slow")
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise _failed("the host could not be reached") from error
+
+    def _read(self, response: http.client.HTTPResponse, remote: Remote) -> bytes:
+        if response.status != 200:
+            raise _failed("the host did not answer with status 200")
+        kind = (response.getheader("Content-Type") or "").lower()
+        if not kind.startswith(_TYPES[remote.kind]):
+            raise _failed("the host sent another type")
+        data = response.read(self._most_bytes + 1)
+        if len(data) > self._most_bytes:
+            raise _failed("the host sent too much")
+        return data
 
     def _address(self, host: str, port: int) -> str:
         """Where a name points, now and for all of this request."""
         for address in self._resolve(host, port):
             ip = ipaddress.ip_address(address.partition("%")[0])
+            ip = getattr(ip, "ipv4_mapped", None) or ip
             literal = host in (address, f"[{address}]", "localhost")
             # A listed name of the home may be private; none may be led to this machine itself or
             # to a cloud's metadata, unless it was listed as just that.
@@ -102,9 +107,26 @@ class Fetcher:
         raise _failed("the host could not be reached")
 
 
-def _hang_up(connection: socket.socket) -> None:
-    with suppress(OSError):  # it was over just now
-        connection.shutdown(socket.SHUT_RDWR)
+class _Late:
+    """Hangs up on a connection once its time is over."""
+
+    def __init__(self, connection: socket.socket, seconds: float) -> None:
+        # A descriptor of its own: TLS takes the other one over.
+        self._connection = connection.dup()
+        self.over = threading.Event()
+        self._timer = threading.Timer(seconds, self._hang_up)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def close(self) -> None:
+        """Time no longer matters."""
+        self._timer.cancel()
+        self._connection.close()
+
+    def _hang_up(self) -> None:
+        self.over.set()
+        with suppress(OSError):  # it was over just now
+            self._connection.shutdown(socket.SHUT_RDWR)
 
 
 def _resolve(host: str, port: int) -> Sequence[str]:

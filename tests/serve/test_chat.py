@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -20,26 +19,6 @@ from miloco_edge.serve.settings import Limits
 from tests.serve.fake import Fake, jpeg, picture, served, user
 
 ROUTE = "/v1/chat/completions"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[tuple[Fake, TestClient]]:
-    engine = Fake()
-    with served(engine) as client:
-        yield engine, client
-
-
-@pytest.fixture
-def engine(server: tuple[Fake, TestClient]) -> Fake:
-    """As new for each test; its server goes on."""
-    engine, _ = server
-    vars(engine).update(vars(Fake()))
-    return engine
-
-
-@pytest.fixture
-def client(engine: Fake, server: tuple[Fake, TestClient]) -> TestClient:
-    return server[1]
 
 
 def ask(client: TestClient, *messages: dict[str, Any], **body: Any) -> dict[str, Any]:

@@ -45,9 +45,9 @@ OPTIONAL = {
 }
 
 
-def generate(engine: Engine, grammar: str, seed: int) -> str:
+def generate(real: Engine, grammar: str, seed: int) -> str:
     """What a random model says under a grammar: anything that it allows."""
-    with engine.look() as scene:
+    with real.look() as scene:
         answer = scene.ask(
             "Say it.",
             sampling=Sampling(temperature=1.5, seed=seed, grammar=grammar),
@@ -63,8 +63,8 @@ def length(text: str) -> int:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_what_is_said_meets_its_schema(engine: Engine, seed: int) -> None:
-    said: dict[str, Any] = json.loads(generate(engine, json_grammar(PERSON), seed))
+def test_what_is_said_meets_its_schema(model: Engine, seed: int) -> None:
+    said: dict[str, Any] = json.loads(generate(model, json_grammar(PERSON), seed))
     properties = PERSON["properties"]
     assert set(PERSON["required"]) <= set(said) <= set(properties)
     assert length(said["name"]) <= 8
@@ -76,22 +76,22 @@ def test_what_is_said_meets_its_schema(engine: Engine, seed: int) -> None:
     assert said.get("note") is None or length(said["note"]) <= 5
 
 
-def test_a_schema_may_contain_itself(engine: Engine) -> None:
-    said = json.loads(generate(engine, json_grammar(TREE), 1))
+def test_a_schema_may_contain_itself(model: Engine) -> None:
+    said = json.loads(generate(model, json_grammar(TREE), 1))
     while said is not None:
         assert said["value"] == "leaf"
         said = said.get("next")
 
 
-def test_optional_properties_may_be_left_out_and_keep_their_order(engine: Engine) -> None:
+def test_optional_properties_may_be_left_out_and_keep_their_order(model: Engine) -> None:
     grammar = json_grammar(OPTIONAL)
-    seen = {tuple(json.loads(generate(engine, grammar, seed))) for seed in range(3)}
+    seen = {tuple(json.loads(generate(model, grammar, seed))) for seed in range(3)}
     assert all("c" in keys and list(keys) == sorted(keys) for keys in seen)
 
 
-def test_a_call_names_one_of_the_tools(engine: Engine) -> None:
+def test_a_call_names_one_of_the_tools(model: Engine) -> None:
     schema = {"type": "object", "properties": {"on": {"type": "boolean"}}, "required": ["on"]}
-    text = generate(engine, calls_grammar([("lamp", schema), ("bell", None)]), 2)
+    text = generate(model, calls_grammar([("lamp", schema), ("bell", None)]), 2)
     call = json.loads(text.removeprefix("<tool_call>\n").removesuffix("\n</tool_call>"))
     assert call["name"] in ("lamp", "bell")
     if call["name"] == "lamp":

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from tests.serve.fake import Fake, jpeg
+
+
+def test_all_rules_on_one_look(engine: Fake, client: TestClient) -> None:
+    body = {"frames": [jpeg()] * 4, "fps": 2, "rules": ["yes?", "The TV is on"], "deadline_s": 5}
+    reply = client.post("/v1/decide", json=body)
+    assert reply.status_code == 200, reply.text
+    found = reply.json()
+    assert [d["answer"] for d in found["decisions"]] == ["yes", "no"]
+    assert set(found["decisions"][0]) == {
+        "rule", "answer", "p_yes", "outside_mass", "path", "reason",
+    }  # fmt: skip
+    assert found["usage"]["visual_tokens"] == 72 and found["degraded"] is None
+    (clip,) = engine.clips
+    assert clip is not None and clip.layout == "video" and engine.asked[0]["budget"].seconds <= 5
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"rules": ["x"]},
+        {"rules": [], "images": [jpeg()]},
+        {"rules": [""], "images": [jpeg()]},
+        {"rules": ["x"], "images": [jpeg()], "frames": [jpeg()]},
+        {"rules": ["x"], "video": "/etc/passwd"},
+        {"rules": ["x"], "images": ["AAAA"]},
+        {"rules": ["x"], "images": [jpeg()], "deadline_s": -1},
+    ],
+)
+def test_what_makes_no_sense_is_refused(client: TestClient, body: dict[str, Any]) -> None:
+    assert client.post("/v1/decide", json=body).status_code == 400
