@@ -72,8 +72,9 @@ $(TOOLS)/.ready: $(SDIST)/PKG-INFO
 integration: setup
 	$(BIN)/pytest -m integration
 
+# From stdin, so that its paths start here: mkdocs wants no configuration inside docs/.
 docs: setup $(VENV)/.docs-ready
-	$(BIN)/mkdocs build --strict --config-file docs/mkdocs.yml
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file - < docs/mkdocs.yml
 
 $(VENV)/.docs-ready: $(VENV)/.ready
 	$(BIN)/pip install --quiet --editable '.[docs]'

@@ -83,9 +83,7 @@ class Page:
             footer_links=[],
             max_file_size=_UPLOAD_BYTES,
             css_paths=Path(__file__).parent / "page.css",
-            theme=gr.themes.Default(
-                font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
-            ),
+            theme=_theme(),
             app_kwargs={"middleware": [Middleware(OwnOriginAlone)]},
         )
         return str(address)
@@ -145,25 +143,28 @@ class Page:
         self.source = gr.Radio(value="clip", elem_id="source", **self._sources("en"))
         self._spoken.append((self.source, self._sources))
         unmirrored = gr.WebcamOptions(mirror=False)
-        self.clip = self._say(
-            gr.Video, label="clip", sources=["upload", "webcam"], include_audio=False,
-            webcam_options=unmirrored, elem_id="clip",
-        )  # fmt: skip
-        # Gradio would have ffmpeg cut the sound off a clip that is then read for its frames alone.
-        self.clip.preprocess = _uploaded
-        self.pictures = self._say(
-            gr.File, label="pictures", file_count="multiple", file_types=["image"],
-            visible=False, elem_id="pictures",
-        )  # fmt: skip
-        self.live = self._say(
-            gr.Image, label="live", sources=["webcam"], streaming=True, visible=False,
-            webcam_options=unmirrored, elem_id="live",
-        )  # fmt: skip
-        self.camera = self._say(
-            gr.Dropdown, label="which_camera", visible=False, elem_id="camera",
-            choices=[(masked(source), number) for number, source in self._cameras.items()],
-            value=0 if self._cameras else None,
-        )  # fmt: skip
+        with gr.Column(elem_id="clip") as clip:
+            # Its words never change: a component that is changed is made anew, as Gradio has it,
+            # and Gradio's has ffmpeg cut the sound off clips that are read for their frames alone.
+            self.clip = gr.Video(
+                label=f"{word('clip', 'en')} · {word('clip', 'zh')}", sources=["upload", "webcam"],
+                include_audio=False, webcam_options=unmirrored, buttons=[],
+            )  # fmt: skip
+            self.clip.preprocess = _uploaded
+        with gr.Column(visible=False, elem_id="pictures") as pictures:
+            self.pictures = self._say(
+                gr.File, label="pictures", file_count="multiple", file_types=["image"]
+            )
+        with gr.Column(visible=False, elem_id="live") as live:
+            self.live = self._say(
+                gr.Image, label="live", sources=["webcam"], streaming=True,
+                webcam_options=unmirrored, buttons=[],
+            )  # fmt: skip
+        with gr.Column(visible=False, elem_id="camera") as camera:
+            self.camera = self._say(
+                gr.Dropdown, label="which_camera", value=0 if self._cameras else None,
+                choices=[(masked(source), number) for number, source in self._cameras.items()],
+            )  # fmt: skip
         self.frames = self._say(
             gr.Slider, label="frames", info="frames_info", minimum=2, maximum=32, step=2, value=6,
             elem_id="frames",
@@ -172,11 +173,11 @@ class Page:
             gr.Slider, label="resolution", info="resolution_info", minimum=64, maximum=1024,
             step=16, value=144, elem_id="resolution",
         )  # fmt: skip
-        shown = [self.clip, self.pictures, self.live, self.camera]
-        names = ("clip", "pictures", "live", "camera")
+        shown = {"clip": clip, "pictures": pictures, "live": live, "camera": camera}
         self.source.change(
-            lambda source: [gr.update(visible=source == name) for name in names],
-            self.source, shown, queue=False, api_visibility="private", show_progress="hidden",
+            lambda source: [gr.update(visible=source == name) for name in shown],
+            self.source, list(shown.values()), queue=False, show_progress="hidden",
+            api_visibility="private",
         )  # fmt: skip
         self.live.stream(
             self._film, [self.live], None, stream_every=0.5, time_limit=3600,
@@ -199,7 +200,13 @@ class Page:
         with self._say(gr.Accordion, label="controls", open=False):
             self.think = self._say(gr.Checkbox, label="think", elem_id="think")
             self.think_tokens = self._say(
-                gr.Slider, label="think_tokens", minimum=0, maximum=2048, step=16, value=256
+                gr.Slider,
+                label="think_tokens",
+                minimum=0,
+                maximum=2048,
+                step=16,
+                value=256,
+                elem_id="think-tokens",
             )
             self.answer_tokens = self._say(
                 gr.Slider, label="answer_tokens", minimum=8, maximum=1024, step=8, value=256,
@@ -220,9 +227,10 @@ class Page:
             concurrency_limit=AT_ONCE, show_progress="minimal", api_visibility="private",
         )  # fmt: skip
         stop.click(self._stop, queue=False, api_visibility="private")
-        clear.click(
-            self._clear, None, [self.chat, self.evidence], queue=False, api_visibility="private"
-        )
+        gr.on(
+            [clear.click, self.chat.clear], self._clear, None, [self.chat, self.evidence],
+            queue=False, api_visibility="private",
+        )  # fmt: skip
 
     def _rules(self) -> None:
         self.rules = self._say(
@@ -373,6 +381,27 @@ def _shown_to_visitor() -> Iterator[None]:
     except MilocoEdgeError as error:
         hint = f" ({error.hint})" if error.hint else ""
         raise gr.Error(f"{error}{hint}", print_exception=False) from error
+
+
+def _theme() -> gr.themes.Base:
+    """The machine's own fonts, and colours that can be read: 4.5 to 1 at the least."""
+    theme = gr.themes.Default(
+        primary_hue="blue",
+        neutral_hue="slate",
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    )
+    return theme.set(
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_cancel_background_fill="#b91c1c",
+        button_cancel_background_fill_hover="#991b1b",
+        block_info_text_color="*neutral_600",
+        block_label_text_color="*neutral_700",
+        block_title_text_color="*neutral_700",
+        input_placeholder_color="*neutral_500",
+        body_text_color_subdued="*neutral_600",
+    )
 
 
 def _uploaded(payload: Any) -> str | None:

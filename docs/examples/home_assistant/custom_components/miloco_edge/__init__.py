@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
 import logging
+from datetime import timedelta
 from typing import Any
 
 from aiohttp import ClientError
@@ -27,7 +27,9 @@ class Decisions(DataUpdateCoordinator[dict[str, dict[str, Any]]]):
     """The newest decision of each rule."""
 
     def __init__(self, hass: HomeAssistant, entry: ConfigEntry) -> None:
-        super().__init__(hass, LOG, config_entry=entry, name="miloco-edge", update_interval=INTERVAL)
+        super().__init__(
+            hass, LOG, config_entry=entry, name="miloco-edge", update_interval=INTERVAL
+        )
         self.rules: list[str] = entry.data["rules"]
 
     async def _async_update_data(self) -> dict[str, dict[str, Any]]:
