@@ -24,7 +24,6 @@ from miloco_edge.measure.difference import TEST, compare, read_result
 from miloco_edge.measure.energy import find_meter
 from miloco_edge.measure.facts import facts_of
 from miloco_edge.measure.film import CODEC, write_film
-from miloco_edge.measure.host import physical_cores
 from miloco_edge.measure.plots import draw_breakdown, draw_capacity, draw_roofline
 from miloco_edge.measure.report import (
     capacity_table,
@@ -135,7 +134,7 @@ def bench_command(
         ref = _pair(output, shape, Path(scratch)) if shape is not None else model
         read, film = _reader(options["clip"], options["frames"], Path(scratch))
         with Engine.load(ref, **load) as engine:
-            document = _measure(output, engine, shape, load, read, film, roofline, options)
+            document = _measure(output, engine, shape, read, film, roofline, options)
             if capacity:
                 with progress_bar(output, "capacity") as progress:
                     held = measure_capacity(
@@ -229,7 +228,6 @@ def _measure(
     output: Output,
     engine: Engine,
     shape: str | None,
-    load: LoadOptions,
     read: Callable[[], Clip],
     film: Mapping[str, Any],
     roofline: bool,
@@ -239,7 +237,7 @@ def _measure(
     files = engine.files
     text, mmproj = read_header(files.text), read_header(files.mmproj)
     facts = facts_of(text, mmproj)
-    threads = load.get("threads") or physical_cores()
+    threads, profile = engine.settings.threads, engine.settings.profile
     meter, sensor = find_meter()
     with (
         nullcontext() if meter is None else closing(meter),
@@ -258,12 +256,7 @@ def _measure(
                 "sha256": files.sha256 or sha256_of(files.text),
                 "mmproj_sha256": files.mmproj_sha256 or sha256_of(files.mmproj),
             },
-            config={
-                "threads": threads,
-                "gpu_layers": load.get("gpu_layers"),
-                "context": load.get("context"),
-                **film,
-            },
+            config={**asdict(engine.settings), "profile": profile and str(profile), **film},
             facts=facts,
             meter=meter,
             no_meter=None if meter else sensor,

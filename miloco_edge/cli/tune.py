@@ -14,12 +14,11 @@ from miloco_edge import Clip, Engine
 from miloco_edge.cli.options import json_option, offline_option
 from miloco_edge.cli.output import Output
 from miloco_edge.cli.progress import progress_bar
+from miloco_edge.engine.profile import Choice, Profile, profile_path, this_machine, write_profile
 from miloco_edge.errors import MilocoEdgeError
-from miloco_edge.llama import system_info
 from miloco_edge.llama.offload import gpu_backend
 from miloco_edge.measure.film import write_film
 from miloco_edge.measure.host import describe_host
-from miloco_edge.measure.profile import Choice, Machine, Profile, profile_path, write_profile
 from miloco_edge.measure.stages import Workload, measure_window
 from miloco_edge.measure.tune import settings_for, tune
 from miloco_edge.registry import GGUFHeader, ModelFiles, check_pair, read_header, resolve
@@ -67,9 +66,7 @@ def tune_command(
     text, mmproj = read_header(files.text), read_header(files.mmproj)
     check_pair(text, mmproj)
     host = describe_host()
-    machine = Machine(
-        host.cpu, host.physical_cores, host.gpus, system_info(), files.text.name, text.file_size
-    )
+    machine = this_machine(files.text)
     layers = int(text.metadata["qwen2vl.block_count"]) + 1
     settings = settings_for(
         host.physical_cores,
@@ -86,7 +83,7 @@ def tune_command(
         )
         with progress_bar(output, "tuning") as progress:
             profile = tune(
-                lambda options: Engine.load(model, offline=offline, **options),
+                lambda options: Engine.load(model, offline=offline, profile=False, **options),
                 lambda engine, number: measure_window(engine, workload, number),
                 settings,
                 machine,

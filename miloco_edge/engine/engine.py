@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import os
+import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 from miloco_edge import registry, video
 from miloco_edge.engine.interrupt import Interrupt
 from miloco_edge.engine.look import Lookout
+from miloco_edge.engine.profile import physical_cores, profile_path, read_profile, this_machine
 from miloco_edge.engine.scene import Scene
 from miloco_edge.engine.worker import Request, Worker
 from miloco_edge.llama import (
     MAX_TOKENS,
+    N_BATCH,
     ActivationSums,
     Context,
+    KVType,
     TextModel,
     VisionEncoder,
     VisionShape,
@@ -28,6 +32,8 @@ from miloco_edge.prompt.chat import SMART_HOME, SMART_HOME_GRAMMAR, Language
 from miloco_edge.registry import GGUFHeader, ModelFiles
 from miloco_edge.types import Budget, Sampling
 from miloco_edge.video import Clip, FittedClip
+
+logger = logging.getLogger("miloco_edge.engine")
 
 VISUAL_TOKENS = 1024
 """Visual tokens of a clip unless the budget says otherwise."""
@@ -49,6 +55,18 @@ class LoadOptions(TypedDict, total=False):
     """Layers on the GPU; "auto" is what its free memory holds, 0 without a GPU build."""
     context: int
     """Tokens that all open scenes and answers share."""
+    batch: int | None
+    """Tokens computed at once (batch and micro-batch); the longest that a deadline waits for."""
+    flash_attention: bool | None
+    """llama.cpp's own choice by default."""
+    kv_type: KVType | None
+    """Of the KV cache; q8_0 takes half of f16's memory and needs flash attention."""
+    repack: bool | None
+    """Interleave the weights for this CPU's kernels; by default where that is quicker."""
+    mmap: bool | None
+    """Map the weights instead of reading them; by default where they are not repacked."""
+    profile: bool
+    """Take what is not given from this machine's profile (`miloco-edge tune`); so by default."""
     offline: bool
     """Take hub models from the cache alone."""
     observer: ActivationSums | None
@@ -69,6 +87,23 @@ class LookOptions(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
+class Settings:
+    """How a model was loaded, every option decided."""
+
+    threads: int
+    gpu_layers: int
+    context: int
+    batch: int
+    flash_attention: bool | None
+    """None: llama.cpp's own choice."""
+    kv_type: KVType
+    repack: bool
+    mmap: bool
+    profile: Path | None
+    """The device profile that had a say."""
+
+
+@dataclass(frozen=True)
 class _Loaded:
     """What lives in llama.cpp, and what was read off the files."""
 
@@ -78,6 +113,7 @@ class _Loaded:
     vision: VisionEncoder
     lookout: Lookout
     facts: ChatFacts
+    settings: Settings
 
     def close(self) -> None:
         self.vision.close()
@@ -124,6 +160,11 @@ class Engine:
     def files(self) -> ModelFiles:
         """The files that were loaded, and what is known of them."""
         return self._loaded.files
+
+    @property
+    def settings(self) -> Settings:
+        """How they were loaded."""
+        return self._loaded.settings
 
     @property
     def merges_pairs(self) -> bool:
@@ -233,17 +274,34 @@ def _load(ref: str | Path | None, options: LoadOptions) -> _Loaded:
     files = registry.resolve(
         ref, mmproj=options.get("mmproj"), offline=options.get("offline", False)
     )
+    told, profile = _with_profile(files, options)
+    if told.get("mmproj") != options.get("mmproj"):
+        files = registry.resolve(ref, mmproj=told["mmproj"], offline=options.get("offline", False))
     # llama.cpp aborts the process on some malformed files, so ours is the first look at them.
     text, mmproj = registry.read_header(files.text), registry.read_header(files.mmproj)
     registry.check_pair(text, mmproj)
-    threads = options.get("threads") or _physical_cores()
+    threads = told.get("threads") or physical_cores()
     n_ctx = options.get("context") or CONTEXT
-    layers = _gpu_layers(options.get("gpu_layers", "auto"), text, mmproj, n_ctx)
+    layers = _gpu_layers(told.get("gpu_layers", "auto"), text, mmproj, n_ctx)
     observer = options.get("observer")
-    model = TextModel(files.text, file_type=files.file_type, gpu_layers=layers)
+    model = TextModel(
+        files.text,
+        file_type=files.file_type,
+        gpu_layers=layers,
+        repack=told.get("repack"),
+        mmap=told.get("mmap"),
+    )
     try:
         n_ctx = min(n_ctx, MAX_CONTEXT, model.n_ctx_train)
-        context = Context(model, n_ctx=n_ctx, threads=threads, observer=observer)
+        context = Context(
+            model,
+            n_ctx=n_ctx,
+            threads=threads,
+            n_batch=told.get("batch") or N_BATCH,
+            flash_attention=told.get("flash_attention"),
+            kv_type=told.get("kv_type") or "f16",
+            observer=observer,
+        )
         try:
             vision = VisionEncoder(
                 files.mmproj,
@@ -260,7 +318,19 @@ def _load(ref: str | Path | None, options: LoadOptions) -> _Loaded:
         model.close()
         raise
     facts = chat_facts(model.chat_template())
-    loaded = _Loaded(files, model, context, vision, Lookout(model, context, vision), facts)
+    settings = Settings(
+        threads=threads,
+        gpu_layers=layers,
+        context=context.n_ctx,
+        batch=context.n_batch,
+        flash_attention=told.get("flash_attention"),
+        kv_type=told.get("kv_type") or "f16",
+        repack=model.plan.repack,
+        mmap=model.plan.mmap,
+        profile=profile,
+    )
+    lookout = Lookout(model, context, vision)
+    loaded = _Loaded(files, model, context, vision, lookout, facts, settings)
     try:
         # The system prompt is prefilled now: it warms the model up and every scene starts from it.
         loaded.lookout.opening(facts.system, media=True)
@@ -268,6 +338,25 @@ def _load(ref: str | Path | None, options: LoadOptions) -> _Loaded:
         loaded.close()
         raise
     return loaded
+
+
+def _with_profile(files: ModelFiles, options: LoadOptions) -> tuple[Mapping[str, Any], Path | None]:
+    """The options, and this machine's profile where they say nothing; and its file if it did."""
+    given = {
+        name: value
+        for name, value in options.items()
+        if value is not None and (name, value) != ("gpu_layers", "auto")
+    }
+    if not options.get("profile", True):
+        return given, None
+    path = profile_path(this_machine(files.text))
+    profile = read_profile(path)
+    if profile is None:
+        return given, None
+    known = dict(profile.load)
+    if "mmproj" in known and not Path(known["mmproj"]).is_file():
+        logger.warning("%s: its mmproj %s is gone; tune again", path, known.pop("mmproj"))
+    return {**known, **given}, path
 
 
 def _vision_shape(mmproj: GGUFHeader) -> VisionShape:
@@ -300,15 +389,3 @@ def _gpu_layers(
         vision_bytes=sum(t.nbytes for t in mmproj.tensors),
         free_bytes=free,
     )
-
-
-def _physical_cores() -> int:
-    """Cores this process may use, without counting hyper-threads twice where Linux tells."""
-    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
-    if allowed is None:
-        return os.cpu_count() or 1
-    cores = set()
-    for cpu in allowed:
-        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
-        cores.add(siblings.read_text() if siblings.is_file() else str(cpu))
-    return len(cores)

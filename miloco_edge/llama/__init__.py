@@ -4,8 +4,10 @@ from miloco_edge.llama.activations import ActivationSums as ActivationSums
 from miloco_edge.llama.activations import ColumnSums as ColumnSums
 from miloco_edge.llama.activations import Modality as Modality
 from miloco_edge.llama.activations import Observed as Observed
+from miloco_edge.llama.context import N_BATCH as N_BATCH
 from miloco_edge.llama.context import Context as Context
 from miloco_edge.llama.context import Interrupted as Interrupted
+from miloco_edge.llama.context import KVType as KVType
 from miloco_edge.llama.context import Run as Run
 from miloco_edge.llama.model import TextModel as TextModel
 from miloco_edge.llama.native import AbortFlag as AbortFlag

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import llama_cpp
 import numpy as np
@@ -16,6 +17,15 @@ from miloco_edge.llama.activations import ActivationSums, observing
 from miloco_edge.llama.model import TextModel
 
 _DECODE_NO_SLOT, _DECODE_ABORTED = 1, 2
+
+N_BATCH = 512
+"""Tokens computed at once, and the longest that a deadline waits for."""
+KVType = Literal["f16", "q8_0"]
+_KV_TYPES: dict[KVType, int] = {"f16": 1, "q8_0": 8}  # ggml_type
+_FLASH_ATTENTION = {
+    False: llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED,
+    True: llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +60,10 @@ class Context:
         *,
         n_ctx: int,
         threads: int,
-        n_batch: int = 512,
+        n_batch: int = N_BATCH,
         n_seq: int = 64,
+        flash_attention: bool | None = None,
+        kv_type: KVType = "f16",
         observer: ActivationSums | None = None,
     ) -> None:
         self.model = model
@@ -66,6 +78,9 @@ class Context:
         params.n_seq_max = n_seq
         params.n_threads = params.n_threads_batch = threads
         params.kv_unified = True
+        if flash_attention is not None:
+            params.flash_attn_type = _FLASH_ATTENTION[flash_attention]
+        params.type_k = params.type_v = _KV_TYPES[kv_type]
         params.no_perf = True
         params.abort_callback = self.abort.callback
         params.abort_callback_data = self.abort.data

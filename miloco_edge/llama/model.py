@@ -42,14 +42,25 @@ def plan_weights(file_type: str, machine: str, gpu_layers: int) -> WeightPlan:
 class TextModel:
     """Weights and vocabulary; close it after every context made from it."""
 
-    def __init__(self, path: Path, *, file_type: str, gpu_layers: int = 0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        file_type: str,
+        gpu_layers: int = 0,
+        repack: bool | None = None,
+        mmap: bool | None = None,
+    ) -> None:
         """Load a GGUF that `registry` has checked: llama.cpp aborts the process on some bad ones.
 
+        `repack` and `mmap` override what `plan_weights` says; mmap follows repack where it is None.
         Raises ModelLoadError with llama.cpp's own last word if it still refuses.
         """
         native.start_backend()
         self.path = path
-        self.plan = plan_weights(file_type, platform.machine(), gpu_layers)
+        plan = plan_weights(file_type, platform.machine(), gpu_layers)
+        repack = plan.repack if repack is None else repack
+        self.plan = WeightPlan(repack, (not repack) if mmap is None else mmap)
         params = llama_cpp.llama_model_default_params()
         params.n_gpu_layers = gpu_layers
         params.use_extra_bufts = self.plan.repack

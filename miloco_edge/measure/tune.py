@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from miloco_edge import Engine
+from miloco_edge.engine.profile import Choice, Machine, Profile, Speeds, Tried
 from miloco_edge.errors import EngineError
 from miloco_edge.measure.loops import Report
-from miloco_edge.measure.profile import Choice, Machine, Profile, Speeds, Tried
 from miloco_edge.measure.stages import Sample
 from miloco_edge.measure.statistics import ratio_of_medians
 
@@ -47,12 +47,17 @@ def settings_for(
     `gpu_layers` is all layers of the model where there is a GPU and a build for it, else None;
     `mmprojs` are vision encoders that fit the model, beside the one that is taken by default.
     """
-    found = []
+    found: list[Setting] = []
     if gpu_layers is not None:
         found.append(Setting("gpu_layers", (0, gpu_layers // 2, gpu_layers)))
     threads = {physical // 2, physical - 1, logical} - {0, physical}
     found.append(Setting("threads", tuple(sorted(threads))))
     found.append(Setting("mmproj", tuple(mmprojs)))
+    found.append(Setting("repack", (True, False)))
+    found.append(Setting("mmap", (True, False)))
+    found.append(Setting("flash_attention", (True, False)))
+    found.append(Setting("batch", (64, 128, 256, 1024)))
+    found.append(Setting("kv_type", ("q8_0",)))
     return [setting for setting in found if setting.values]
 
 

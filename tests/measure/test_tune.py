@@ -13,8 +13,7 @@ from click.testing import CliRunner
 from miloco_edge import Engine
 from miloco_edge.cli.output import Output
 from miloco_edge.cli.tune import tune_command
-from miloco_edge.errors import ManifestError, ModelLoadError
-from miloco_edge.measure.profile import (
+from miloco_edge.engine.profile import (
     Machine,
     Profile,
     Tried,
@@ -22,10 +21,11 @@ from miloco_edge.measure.profile import (
     read_profile,
     write_profile,
 )
+from miloco_edge.errors import ManifestError, ModelLoadError
 from miloco_edge.measure.stages import Sample, Stages
 from miloco_edge.measure.tune import Setting, choose, settings_for, tune
 
-MACHINE = Machine("cpu", 4, (), "AVX2 = 1", "model.gguf", 123)
+MACHINE = Machine("cpu", 4, None, "AVX2 = 1", "model.gguf", 123)
 
 
 def window(total_s: float) -> Sample:
@@ -82,9 +82,13 @@ def test_noise_is_no_reason() -> None:
 
 
 def test_what_is_worth_trying() -> None:
-    assert settings_for(4, 8, gpu_layers=None, mmprojs=[]) == [Setting("threads", (2, 3, 8))]
-    every = settings_for(1, 1, gpu_layers=37, mmprojs=["q8.gguf"])
-    assert every == [Setting("gpu_layers", (0, 18, 37)), Setting("mmproj", ("q8.gguf",))]
+    small = settings_for(4, 8, gpu_layers=None, mmprojs=[])
+    assert small[0] == Setting("threads", (2, 3, 8))
+    assert [setting.name for setting in small] == [
+        "threads", "repack", "mmap", "flash_attention", "batch", "kv_type",
+    ]  # fmt: skip
+    large = settings_for(1, 1, gpu_layers=37, mmprojs=["q8.gguf"])
+    assert large[:2] == [Setting("gpu_layers", (0, 18, 37)), Setting("mmproj", ("q8.gguf",))]
 
 
 def test_a_profile_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -109,14 +113,14 @@ def test_a_profile_is_that_of_one_machine_and_model(monkeypatch: pytest.MonkeyPa
     path = profile_path(MACHINE)
     assert path.parent == Path("/profiles") and path.name.startswith("model-")
     assert path == profile_path(Machine(*vars(MACHINE).values()))
-    others = {"cpu": "other", "cores": 5, "kernels": "", "text_bytes": 9, "gpus": ("NVIDIA",)}
+    others = {"cpu": "other", "cores": 5, "kernels": "", "text_bytes": 9, "backend": "cuda"}
     for name, value in others.items():
         assert profile_path(Machine(**{**vars(MACHINE), name: value})) != path
 
 
 def test_the_command(pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second vision encoder lies beside the model: it is tried, and its figures are kept."""
-    monkeypatch.setattr("miloco_edge.engine.engine._physical_cores", lambda: 1)
+    monkeypatch.setattr("miloco_edge.engine.engine.physical_cores", lambda: 1)
     monkeypatch.setenv("MILOCO_EDGE_PROFILES", str(tmp_path / "profiles"))
     folder = tmp_path / "model"
     shutil.copytree(pair, folder)

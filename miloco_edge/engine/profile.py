@@ -11,12 +11,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from miloco_edge.errors import ManifestError
+from miloco_edge.llama import system_info
+from miloco_edge.llama.offload import gpu_backend
 
 SCHEMA = 1
 
@@ -28,7 +32,8 @@ class Machine:
     cpu: str
     cores: int
     """Physical ones that the process may use."""
-    gpus: tuple[str, ...]
+    backend: str | None
+    """Of the GPU; None where the CPU computes."""
     kernels: str
     """Of this build of llama.cpp."""
     text: str
@@ -83,6 +88,33 @@ class Profile:
     """RFC 3339, when it was measured."""
 
 
+def this_machine(text: Path) -> Machine:
+    """This machine with the text model in `text`."""
+    return Machine(
+        cpu_name(), physical_cores(), gpu_backend(), system_info(), text.name, text.stat().st_size
+    )
+
+
+def cpu_name() -> str:
+    """The CPU as the kernel calls it, else its architecture."""
+    info = Path("/proc/cpuinfo")
+    text = info.read_text("utf-8", "replace") if info.is_file() else ""
+    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return found.group(1).strip() if found else platform.processor() or platform.machine()
+
+
+def physical_cores() -> int:
+    """Cores this process may use, without counting hyper-threads twice where Linux tells."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    if allowed is None:
+        return os.cpu_count() or 1
+    cores = set()
+    for cpu in allowed:
+        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        cores.add(siblings.read_text() if siblings.is_file() else str(cpu))
+    return len(cores)
+
+
 def profiles_folder() -> Path:
     """Where profiles are kept."""
     named = os.environ.get("MILOCO_EDGE_PROFILES")
@@ -115,7 +147,7 @@ def read_profile(path: Path) -> Profile | None:
         if document["schema"] != SCHEMA:
             raise ValueError(f"schema {document['schema']}")
         return Profile(
-            machine=Machine(**{**document["machine"], "gpus": tuple(document["machine"]["gpus"])}),
+            machine=Machine(**document["machine"]),
             load=dict(document["load"]),
             choices=tuple(_choice(choice) for choice in document["choices"]),
             speeds=Speeds(**document["speeds"]),

@@ -1,0 +1,73 @@
+"""A device profile has a say where the caller has none."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from miloco_edge import Budget, Clip, Engine, Sampling
+from miloco_edge.engine.profile import Profile, Speeds, profile_path, this_machine, write_profile
+from miloco_edge.registry import resolve
+
+
+@pytest.fixture
+def profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MILOCO_EDGE_PROFILES", str(tmp_path / "profiles"))
+    return tmp_path / "profiles"
+
+
+def keep(pair: Path, **load: Any) -> Path:
+    machine = this_machine(resolve(pair).text)
+    path = profile_path(machine)
+    write_profile(Profile(machine, load, (), Speeds(None, 0, None, None, None), "now"), path)
+    return path
+
+
+def say(engine: Engine, clip: Clip) -> str:
+    with engine.look(clip, budget=Budget(visual_tokens=128)) as scene:
+        return scene.ask("Who?", budget=Budget(answer_tokens=4), sampling=Sampling()).text
+
+
+def test_what_it_says_is_taken(pair: Path, profiles: Path, clip: Clip, engine: Engine) -> None:
+    path = keep(pair, threads=1, batch=64, mmap=False, flash_attention=True, repack=False)
+    with Engine.load(pair, context=1024) as tuned:
+        settings = tuned.settings
+        assert (settings.threads, settings.batch, settings.profile) == (1, 64, path)
+        assert (settings.mmap, settings.repack, settings.flash_attention) == (False, False, True)
+        assert say(tuned, clip)
+    assert engine.settings.profile is None
+
+
+def test_the_caller_has_the_last_word(pair: Path, profiles: Path) -> None:
+    path = keep(pair, threads=7, batch=64, gpu_layers=0)
+    with Engine.load(pair, context=512, threads=1, gpu_layers="auto", batch=None) as engine:
+        settings = engine.settings
+        assert (settings.threads, settings.batch, settings.profile) == (1, 64, path)
+    with Engine.load(pair, context=512, threads=1, profile=False) as engine:
+        assert (engine.settings.batch, engine.settings.profile) == (512, None)
+
+
+def test_another_vision_encoder_and_one_that_is_gone(
+    pair: Path, profiles: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = resolve(pair).mmproj
+    other = Path(shutil.copy(first, tmp_path / "mmproj-other.gguf"))
+    keep(pair, mmproj=str(other), threads=1)
+    with Engine.load(pair, context=512) as engine:
+        assert engine.files.mmproj == other
+    with Engine.load(pair, context=512, mmproj=first) as engine:
+        assert engine.files.mmproj == first
+    other.unlink()
+    with caplog.at_level(logging.WARNING), Engine.load(pair, context=512) as engine:
+        assert engine.files.mmproj == first
+    assert "is gone" in caplog.text
+
+
+def test_a_kv_cache_of_half_the_size_answers(pair: Path, clip: Clip, profiles: Path) -> None:
+    with Engine.load(pair, context=1024, threads=1, kv_type="q8_0", flash_attention=True) as engine:
+        assert engine.settings.kv_type == "q8_0"
+        assert say(engine, clip)
