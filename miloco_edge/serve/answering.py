@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from miloco_edge import Piece
-from miloco_edge.engine.protocol import Pending, Seen, WindowEngine
+from miloco_edge.engine.protocol import EngineState, Pending, Seen, WindowEngine
 from miloco_edge.hub.hub import Hub
 from miloco_edge.serve.conversation import Conversation
 from miloco_edge.serve.decoder import Decoders
@@ -67,6 +67,14 @@ class Serving:
     """Answers under way, some of which nobody waits for any more."""
     listeners: set[asyncio.Task[None]] = field(default_factory=set)
     """Connections that follow events."""
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once the first load has ended, well or not."""
+
+    @property
+    def state(self) -> EngineState:
+        """The engine's, but that one which is about to load is loading."""
+        state = self.engine.state
+        return "loading" if state == "unloaded" and not self.begun.is_set() else state
 
     def note(self, what: str) -> None:
         """Log once."""
@@ -76,9 +84,9 @@ class Serving:
 
     def check_ready(self) -> None:
         """Raise Refusal where the model is not there to answer."""
-        if self.engine.state == "loading":
+        if self.state == "loading":
             raise loading()
-        if self.engine.state == "closed":
+        if self.state == "closed":
             raise Refusal(503, "shutting_down", "the server is shutting down", retry_after_s=10)
 
     def seconds(self, wanted: float | None) -> float:
@@ -141,7 +149,7 @@ async def _answer(serving: Serving, wanted: Wanted, put: Callable[[Piece | Answe
     async with serving.turns.turn(wanted.priority, end - time.monotonic()) as waited:
         serving.metrics.queue.observe(waited)
         async with _under_way(start) as pending:
-            found = await asyncio.wrap_future(pending.future)
+            found = await _outcome(pending)
     serving.metrics.answered(found)
     ours = time.monotonic() - began - waited - (found.timings.total_s or 0.0)
     serving.metrics.overhead.observe(max(ours, 0.0))
@@ -176,7 +184,7 @@ async def decide(
         async with _under_way(
             lambda: serving.engine.decide(clip, list(rules), budget=budget)
         ) as pending:
-            seen = await asyncio.wrap_future(pending.future)
+            seen = await _outcome(pending)
     serving.metrics.used(seen.usage)
     for decision in seen.decisions:
         serving.metrics.decisions.labels(decision.answer).inc()
@@ -221,6 +229,11 @@ async def _under_way(start: Callable[[], Pending[T]]) -> AsyncIterator[Pending[T
             await asyncio.wait([ended], timeout=_STOPPING_S)
             if ended.done() and not ended.cancelled():
                 ended.exception()  # whatever became of it, nobody waits for it
+
+
+async def _outcome(pending: Pending[T]) -> T:
+    """What it comes to. Shielded: a future that is cancelled from here would not be stopped."""
+    return await asyncio.shield(asyncio.wrap_future(pending.future))
 
 
 def _cancel_started(starting: asyncio.Future[Pending[T]]) -> None:

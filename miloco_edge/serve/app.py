@@ -139,11 +139,14 @@ def drain(app: Starlette) -> None:
 async def _load(serving: Serving) -> None:
     if serving.hub is not None:
         await asyncio.to_thread(serving.hub.start)
-    await serving.decoders.warm()
+    warm = asyncio.create_task(serving.decoders.warm())
     try:
         await asyncio.to_thread(serving.engine.load)
     except MilocoEdgeError as error:
         log.error("the model could not be loaded: %s", error)
+    finally:
+        serving.begun.set()
+    await warm
 
 
 async def _no_route(_: Request, error: Exception) -> Response:

@@ -72,7 +72,7 @@ def description(serving: Serving) -> dict[str, Any]:
         "permission": None,
         "root": None,
         "parent": None,
-        "loaded": serving.engine.state == "ready",
+        "loaded": serving.state == "ready",
         "estimate_vram_usage": round(facts.size_bytes / 2**30, 2) if facts.size_bytes else -1.0,
     }
 

@@ -43,7 +43,7 @@ def model_document(serving: Serving) -> dict[str, Any]:
     `architecture` and `meta` are llama-server's, `max_model_len` is vLLM's.
     """
     facts = serving.facts
-    loaded = serving.engine.state == "ready"
+    loaded = serving.state == "ready"
     return {
         "id": facts.name,
         "aliases": list(facts.aliases),
@@ -62,7 +62,7 @@ def model_document(serving: Serving) -> dict[str, Any]:
         "meta": {"n_ctx": facts.context, "size": facts.size_bytes, "ftype": facts.file_type},
         # Frigate takes --jinja for "knows tools".
         "status": {
-            "value": "loaded" if loaded else serving.engine.state,
+            "value": "loaded" if loaded else serving.state,
             "args": ["--ctx-size", str(facts.context), "--jinja"],
         },
     }
@@ -92,14 +92,14 @@ async def props(_: Request, serving: Serving) -> Response:
                 "supports_system_role": True,
             },
             "build_info": f"miloco-edge {version('miloco-edge')}",
-            "is_sleeping": serving.engine.state == "unloaded",
+            "is_sleeping": serving.state == "unloaded",
         }
     )
 
 
 async def health(_: Request, serving: Serving) -> Response:
     """GET /health: 200 where a question would be answered, 503 where not. Needs no key."""
-    match serving.engine.state:
+    match serving.state:
         case "loading":
             refusal = loading()
         case "down" | "closed":
@@ -118,5 +118,5 @@ async def metrics(_: Request, serving: Serving) -> Response:
     """GET /metrics, for Prometheus."""
     serving.metrics.waiting.set(serving.turns.waiting)
     serving.metrics.active.set(serving.turns.active)
-    serving.metrics.up.set(serving.engine.state in ("ready", "unloaded"))
+    serving.metrics.up.set(serving.state in ("ready", "unloaded"))
     return Response(serving.metrics.text(), headers={"Content-Type": CONTENT_TYPE})

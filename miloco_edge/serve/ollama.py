@@ -95,7 +95,7 @@ async def tags(_: Request, serving: Serving) -> Response:
 
 async def running(_: Request, serving: Serving) -> Response:
     """GET /api/ps: the model while it is in memory."""
-    if serving.engine.state != "ready":
+    if serving.state != "ready":
         return JSONResponse({"models": []})
     facts = serving.facts
     never = datetime.now(UTC) + timedelta(days=36500)
