@@ -1,0 +1,75 @@
+"""`miloco-edge demo`: for this machine alone, with no word to any other, and clean afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from miloco_edge.cli.demo import _loopback
+
+# Loaded by the command's own Python at its start: every connection that it makes is written down.
+_WATCH = """
+import os, socket
+real = socket.socket.connect
+def connect(self, address):
+    with open(os.environ["CONNECTIONS"], "a") as file:
+        print(address[0] if isinstance(address, tuple) else "local", file=file)
+    return real(self, address)
+socket.socket.connect = connect
+"""
+
+
+@pytest.mark.parametrize(
+    ("host", "alone"),
+    [
+        ("127.0.0.1", True),
+        ("localhost", True),
+        ("::1", True),
+        ("0.0.0.0", False),
+        ("hub.local", False),
+    ],
+)
+def test_what_only_this_machine_reaches(host: str, alone: bool) -> None:
+    assert _loopback(host) == alone
+
+
+def test_the_page_is_served_and_calls_nobody(pair: Path, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(_WATCH)
+    connections, uploads = tmp_path / "connections", tmp_path / "uploads"
+    uploads.mkdir()
+    connections.touch()
+    environment = os.environ | {
+        "PYTHONPATH": str(tmp_path),
+        "CONNECTIONS": str(connections),
+        "TMPDIR": str(uploads),
+    }
+    command = [sys.executable, "-m", "miloco_edge", "demo", "--model", str(pair), "--port", "0"]
+    with subprocess.Popen(
+        [*command, "--context", "1024", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        text=True,
+    ) as page:
+        assert page.stdout is not None and page.stderr is not None
+        try:
+            address = json.loads(page.stdout.readline())["url"]
+            assert address.startswith("http://127.0.0.1:")
+            with urllib.request.urlopen(address, timeout=60) as answer:
+                text = answer.read().decode()
+                assert "default-src 'self'" in answer.headers["content-security-policy"]
+            assert "fonts.googleapis.com" not in text and "cdnjs" not in text
+            assert list(uploads.iterdir()), "uploads have a folder of their own"
+        finally:
+            page.send_signal(signal.SIGINT)
+            said = page.stderr.read()
+            assert page.wait(60) == 130, said
+    assert not list(uploads.iterdir()), "and it is gone"
+    assert set(connections.read_text().split()) <= {"127.0.0.1", "local"}
