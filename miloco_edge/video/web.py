@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from miloco_edge.errors import MediaError, NotFoundError
 from miloco_edge.types import RGB
@@ -65,8 +66,8 @@ class Web:
             passwords.add_password(None, url, *self.address.login)
         opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}),
-            urllib.request.HTTPDigestAuthHandler(passwords),
-            urllib.request.HTTPBasicAuthHandler(passwords),
+            _Digest(passwords),
+            _Basic(passwords),
         )
         answer = opener.open(url, timeout=self.timeout_s)
         assert isinstance(answer, http.client.HTTPResponse)
@@ -111,6 +112,31 @@ class Web:
 
     def _decoded(self, body: bytes) -> RGB:
         return decode_picture(body, self.name)
+
+
+class _Closing(urllib.request.BaseHandler):
+    """Closes the refusal that a second try with a password answers, which urllib leaves open."""
+
+    def http_error_401(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any
+    ) -> Any:
+        """What the second try gives; None where this way of signing in is not asked for."""
+        try:
+            answer = super().http_error_401(req, fp, code, msg, headers)  # type: ignore[misc]
+        except BaseException:
+            fp.close()
+            raise
+        if answer is not None:
+            fp.close()
+        return answer
+
+
+class _Digest(_Closing, urllib.request.HTTPDigestAuthHandler):
+    pass
+
+
+class _Basic(_Closing, urllib.request.HTTPBasicAuthHandler):
+    pass
 
 
 def _all_of(answer: http.client.HTTPResponse) -> bytes:
