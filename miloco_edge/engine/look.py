@@ -45,6 +45,7 @@ class Lookout:
         self.embeddings = EmbeddingCache()
         # System prompt -> its sequence and length; the oldest is dropped beyond four.
         self._openings: OrderedDict[tuple[str, bool], tuple[int, int]] = OrderedDict()
+        context.give_way = self._give_way
 
     def look(
         self,
@@ -134,6 +135,12 @@ class Lookout:
         while self._openings:
             _, (sequence, _) = self._openings.popitem()
             self.context.drop_sequence(sequence)
+
+    def _give_way(self, cells: int) -> None:
+        """Drop the oldest system prompts; the newest may be about to be built on."""
+        while len(self._openings) > 1 and cells > self.context.free_cells:
+            _, (oldest, _) = self._openings.popitem(last=False)
+            self.context.drop_sequence(oldest)
 
     def _encode(self, frames: tuple[RGB, ...], interrupt: Interrupt) -> VisualTokens:
         interrupt.check()

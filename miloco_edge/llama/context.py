@@ -98,6 +98,9 @@ class Context:
         self._memory = llama_cpp.llama_get_memory(self.handle)
         self._free_sequences = list(range(n_seq - 1, -1, -1))
         self._own_cells: dict[int, int] = {}
+        self._copy_of: dict[int, int] = {}
+        self.give_way: Callable[[int], None] = lambda cells: None
+        """Called with a number of cells that are wanted and not free; may drop sequences."""
 
     def close(self) -> None:
         """Free the cache; a second call does nothing."""
@@ -123,13 +126,26 @@ class Context:
         self._own_cells[sequence] = 0
         if copy_of is not None:
             llama_cpp.llama_memory_seq_cp(self._memory, copy_of, sequence, -1, -1)
+            self._copy_of[sequence] = copy_of
         return sequence
 
     def drop_sequence(self, sequence: int) -> None:
         """Give a sequence and the cells that only it holds back."""
         llama_cpp.llama_memory_seq_rm(self._memory, sequence, -1, -1)
         self._free_sequences.append(sequence)
-        del self._own_cells[sequence]
+        own = self._own_cells.pop(sequence)
+        origin = self._copy_of.pop(sequence, None)
+        heirs = [copy for copy, of in self._copy_of.items() if of == sequence]
+        for copy in heirs:
+            # What it shares stays as long as one of them does, and is counted for the first.
+            if origin is not None:
+                self._copy_of[copy] = origin
+            elif copy == heirs[0]:
+                del self._copy_of[copy]
+            else:
+                self._copy_of[copy] = heirs[0]
+        if heirs:
+            self._own_cells[heirs[0]] += own
 
     def truncate(self, sequence: int, position: int, cells: int) -> None:
         """Forget the last `cells` tokens of the sequence, which begin at `position`."""
@@ -138,6 +154,8 @@ class Context:
 
     def reserve(self, cells: int) -> None:
         """Raise ContextFullError unless `cells` more tokens fit."""
+        if cells > self.free_cells:
+            self.give_way(cells)
         if cells > self.free_cells:
             raise ContextFullError(
                 cells,

@@ -37,6 +37,7 @@ def scene(engine: Engine) -> Iterator[Scene]:
         ]
         return sum(context._own_cells.values()), context.free_sequences, left
 
+    engine.forget()  # openings would give way to what is asked
     with engine.look() as scene:
         before = engine._worker.submit(held, Interrupt()).result()
         yield scene

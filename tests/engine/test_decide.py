@@ -59,10 +59,12 @@ def _everything_is_given_back(engine: Engine, clip: Clip) -> Iterator[None]:
     engine.look(clip).close()  # openings are kept
     engine.look(clip, smart_home=True).close()
     engine.look().close()
-    before = held(engine)
+    cells, sequences, left = held(engine)
     yield
-    assert held(engine) == before
-    assert before[2] == []
+    after = held(engine)
+    # Openings may have given way to what was asked; nothing else may be held.
+    assert after[0] <= cells and after[1] >= sequences
+    assert left == after[2] == []
 
 
 def mass(engine: Engine, logits: np.ndarray, words: tuple[str, ...]) -> float:
