@@ -224,6 +224,7 @@ class Hub(Outlets):
             on_duty, _ = watch.on_duty(self._local())
             if not on_duty:
                 continue
+            watch.forced |= force  # until there is a new window: this turn may have none
             reason = watch.blind(status, self._began_s, now)
             if reason is not None:
                 self._decided(watch, unseen(on_duty, reason), now, None)
@@ -234,7 +235,7 @@ class Hub(Outlets):
             reason = unusable([frame.pixels for frame in window.frames])
             if reason is not None:
                 self._decided(watch, unseen(on_duty, reason), window.end_s, window)
-            elif watch.passes(self.home.gate, window, window.end_s, force=force):
+            elif watch.passes(self.home.gate, window, window.end_s):
                 self._submit(Look(watch, window, on_duty), now)
 
     def _submit(self, look: Look, now: float) -> None:

@@ -77,7 +77,7 @@ def _turn(
         reason = unusable([frame.pixels for frame in window.frames])
         if reason is not None:
             made = unseen(rules, reason)
-        elif watch.passes(home.gate, window, now, force=False):
+        elif watch.passes(home.gate, window, now):
             cost = watch.cost(home.engine.visual_tokens)
             budget = Budget(visual_tokens=cost.visual_tokens)
             seen = engine.decide(window.clip(), [r.text for r in rules], budget=budget).result()

@@ -73,6 +73,8 @@ class Watch:
         """What gave way at the last look."""
         self.end_s = float("-inf")
         """Of the newest window that was cut."""
+        self.forced = False
+        """Whether the next window is to pass the gate whatever it shows."""
 
     @property
     def camera(self) -> str:
@@ -128,8 +130,9 @@ class Watch:
         seen = tuple(Frame(view(f.pixels, polygon), f.time_s) for f in window.frames)
         return replace(window, frames=seen)
 
-    def passes(self, settings: GateSettings, window: Window, now: float, *, force: bool) -> bool:
+    def passes(self, settings: GateSettings, window: Window, now: float) -> bool:
         """Whether the gate lets the window through."""
+        force, self.forced = self.forced, False
         self.gate, self.gated = gate(
             replace(settings, enabled=settings.enabled and self.settings.gate),
             self.gate,

@@ -56,7 +56,7 @@ def test_a_still_camera_costs_nothing_but_heartbeats(tmp_path: Path) -> None:
         looked = len(engine.shown)
         assert looked <= 3
         hub.force("hall")
-        until(lambda: len(engine.shown) > looked)
+        until(lambda: len(engine.shown) == looked + 1)
         assert hub.status().views[0].gate_counts["look:forced"] == 1
         with pytest.raises(NotFoundError, match="hall"):
             hub.force("cellar")
@@ -125,6 +125,7 @@ def test_a_late_answer_is_no_answer(tmp_path: Path) -> None:
 def test_a_question_is_answered_about_now(tmp_path: Path) -> None:
     engine = FakeEngine()
     with Camera() as camera, Hub(home(tmp_path), engine, sources={"hall": camera}) as hub:
+        until(lambda: engine.shown)
         # At first there is less to see than a whole window.
         until(lambda: hub.ask("hall", "Who?").result(5).text == "4 frames")
         assert hub.ask(None, "Hello?").result(5).text == "nothing"
