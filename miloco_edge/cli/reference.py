@@ -14,7 +14,8 @@ from miloco_edge.cli.main import cli
 
 _HEAD = """# Command line
 
-Written by `python -m miloco_edge.cli.reference > docs/cli.md`; a test holds it to what `--help` says.
+Written by `python -m miloco_edge.cli.reference > docs/cli.md`; a test holds it to what `--help`
+says.
 A flag wins over the environment (`MILOCO_EDGE_INFER_THREADS=4`), which wins over the configuration
 file. Exit codes: 0 done · 1 failed · 2 usage · 3 not found · 4 input refused · 130 interrupted.
 """

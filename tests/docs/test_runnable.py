@@ -1,7 +1,7 @@
 """The commands of the documentation, run as a reader would run them.
 
-A block after `<!-- run -->` is run, a block after `<!-- file: NAME -->` is written to NAME; those of
-a page in order and in one folder, with a tiny random model as the default one.
+A block after `<!-- run -->` is run, a block after `<!-- file: NAME -->` is written to NAME; those
+of a page in order and in one folder, with a tiny random model as the default one.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ def test_a_page_runs_as_written(page: str, pair: Path, checkpoint: Path, tmp_pat
             (folder / block.file).write_text(block.text)
             continue
         done = subprocess.run(
-            block.command(), cwd=folder, env=environment, capture_output=True, text=True, timeout=300,
-            stdin=subprocess.DEVNULL, check=False,
+            block.command(), cwd=folder, env=environment, capture_output=True, text=True,
+            timeout=300, stdin=subprocess.DEVNULL, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{block.text}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr
