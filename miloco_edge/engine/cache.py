@@ -26,7 +26,7 @@ class EmbeddingCache:
         self, frames: tuple[RGB, ...], encode: Callable[[tuple[RGB, ...]], VisualTokens]
     ) -> VisualTokens:
         """The visual tokens of a picture or frame pair, encoded only if they are not held."""
-        key = _key(frames)
+        key = content_key(frames)
         if (held := self._entries.get(key)) is not None:
             self.hits += 1
             self._entries.move_to_end(key)
@@ -41,10 +41,11 @@ class EmbeddingCache:
 
     def holds(self, frames: tuple[RGB, ...]) -> bool:
         """Whether `get` would need no ViT."""
-        return _key(frames) in self._entries
+        return content_key(frames) in self._entries
 
 
-def _key(frames: tuple[RGB, ...]) -> bytes:
+def content_key(frames: tuple[RGB, ...]) -> bytes:
+    """A digest of pictures by their sizes and pixels."""
     digest = hashlib.blake2b(digest_size=16)
     for frame in frames:
         digest.update(repr(frame.shape).encode())

@@ -195,9 +195,17 @@ class Engine:
         return self.start_look(clip, **options).result()
 
     def start_look(
-        self, clip: Clip | None, *, urgent: bool = False, **options: Unpack[LookOptions]
+        self,
+        clip: Clip | None,
+        *,
+        urgent: bool = False,
+        keep: bool = False,
+        **options: Unpack[LookOptions],
     ) -> Request[Scene]:
-        """As `look`, without waiting; an urgent one overtakes between two slices of another."""
+        """As `look`, without waiting; an urgent one overtakes between two slices of another.
+
+        One to be kept is at hand for the next look at the same clip, after it was closed too.
+        """
         budget = options.get("budget") or Budget()
         language = options.get("language", "en")
         system, grammar = self._loaded.facts.system, None
@@ -211,7 +219,7 @@ class Engine:
         interrupt = Interrupt(budget.seconds)
 
         def work() -> Scene:
-            return self._look(clip, budget, system, sampling, smart_home, interrupt)
+            return self._look(clip, budget, system, sampling, smart_home, interrupt, keep)
 
         return self._worker.submit(work, interrupt, urgent=urgent)
 
@@ -246,6 +254,7 @@ class Engine:
         sampling: Sampling,
         smart_home: bool,
         interrupt: Interrupt,
+        keep: bool,
     ) -> Scene:
         started = time.perf_counter()
         fitted = None if clip is None else self.fit(clip, budget.visual_tokens)
@@ -255,6 +264,7 @@ class Engine:
             system=system,
             tokens_per_second=self.files.preprocessor.tokens_per_second,
             interrupt=interrupt,
+            keep=keep,
         )
         return Scene(
             self._worker,

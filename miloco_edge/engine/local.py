@@ -114,7 +114,9 @@ class LocalEngine:
         rest = cast(AskOptions, options)
 
         def work(cancel: _Cancel) -> Answer:
-            look = self._loaded().start_look(clip, budget=clock.left(), system=system, urgent=True)
+            look = self._loaded().start_look(
+                clip, budget=clock.left(), system=system, urgent=True, keep=True
+            )
             with cancel.result(look) as scene:
                 rest["budget"] = clock.left()
                 request = scene.start_ask(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from miloco_edge.engine.cache import EmbeddingCache
+from miloco_edge.engine.cache import EmbeddingCache, content_key
 from miloco_edge.engine.interrupt import Interrupt, Stopped, StopReason
 from miloco_edge.llama import Context, Interrupted, TextModel, VisionEncoder
 from miloco_edge.prompt import Text, grid_positions, next_position, opening, temporal_step
@@ -45,6 +45,8 @@ class Lookout:
         self.embeddings = EmbeddingCache()
         # System prompt -> its sequence and length; the oldest is dropped beyond four.
         self._openings: OrderedDict[tuple[str, bool], tuple[int, int]] = OrderedDict()
+        # Clips that were asked about -> a copy of their scene; the oldest is dropped beyond two.
+        self._kept: OrderedDict[tuple[object, ...], Prefilled] = OrderedDict()
         context.give_way = self._give_way
 
     def look(
@@ -54,8 +56,48 @@ class Lookout:
         system: str,
         tokens_per_second: float,
         interrupt: Interrupt,
+        keep: bool = False,
     ) -> Prefilled:
-        """Encode and prefill `clip` after the system prompt; without a clip, the prompt alone."""
+        """Encode and prefill `clip` after the system prompt; without a clip, the prompt alone.
+
+        What is to be kept is there for the next look at the same, as long as nobody needs its
+        cells.
+        """
+        key = _content(clip, system, tokens_per_second) if keep and clip is not None else None
+        if key is not None and (kept := self._again(key, interrupt)) is not None:
+            return kept
+        prefilled = self._look(
+            clip, system=system, tokens_per_second=tokens_per_second, interrupt=interrupt
+        )
+        if key is not None and prefilled.stopped is None and self.context.free_sequences > 2:
+            sequence = self.context.new_sequence(copy_of=prefilled.sequence)
+            self._kept[key] = replace(prefilled, sequence=sequence)
+            if len(self._kept) > 2:
+                self._drop_oldest_kept()
+        return prefilled
+
+    def _again(self, key: tuple[object, ...], interrupt: Interrupt) -> Prefilled | None:
+        """A scene that was kept, as new."""
+        if key not in self._kept or interrupt.reason() is not None:
+            return None
+        self._kept.move_to_end(key)
+        kept = self._kept[key]
+        return replace(
+            kept,
+            sequence=self.context.new_sequence(copy_of=kept.sequence),
+            cached_tokens=kept.tokens,
+            vision_s=0.0,
+            prefill_s=0.0,
+        )
+
+    def _look(
+        self,
+        clip: FittedClip | None,
+        *,
+        system: str,
+        tokens_per_second: float,
+        interrupt: Interrupt,
+    ) -> Prefilled:
         if (reason := interrupt.reason()) is not None:
             return _cut_short(reason, vision_s=0.0)
         opening_sequence, position, cached = self.opening(system, media=clip is not None)
@@ -132,15 +174,23 @@ class Lookout:
     def forget(self) -> None:
         """Drop what is kept between scenes, as if the model had just been loaded."""
         self.embeddings = EmbeddingCache()
+        while self._kept:
+            self._drop_oldest_kept()
         while self._openings:
             _, (sequence, _) = self._openings.popitem()
             self.context.drop_sequence(sequence)
 
     def _give_way(self, cells: int) -> None:
-        """Drop the oldest system prompts; the newest may be about to be built on."""
+        """Drop kept scenes, then the oldest system prompts but the newest, which is built on."""
+        while self._kept and cells > self.context.free_cells:
+            self._drop_oldest_kept()
         while len(self._openings) > 1 and cells > self.context.free_cells:
             _, (oldest, _) = self._openings.popitem(last=False)
             self.context.drop_sequence(oldest)
+
+    def _drop_oldest_kept(self) -> None:
+        _, oldest = self._kept.popitem(last=False)
+        self.context.drop_sequence(oldest.sequence)
 
     def _encode(self, frames: tuple[RGB, ...], interrupt: Interrupt) -> VisualTokens:
         interrupt.check()
@@ -178,6 +228,12 @@ class Lookout:
         positions = grid_positions(position, grid, step)
         self.context.decode_visual(sequence, embeddings, positions, interrupt.check)
         return next_position(position, grid, step)
+
+
+def _content(clip: FittedClip, system: str, tokens_per_second: float) -> tuple[object, ...]:
+    """What a scene is made of, by its pixels."""
+    pictures = tuple(content_key(frames) for frames in clip.patches)
+    return system, clip.layout, clip.fps, tokens_per_second, pictures
 
 
 def _cut_short(reason: StopReason, *, vision_s: float) -> Prefilled:

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from miloco_edge import Clip, Engine
 from miloco_edge.engine.local import LocalEngine
 from miloco_edge.errors import ClosedError
 from miloco_edge.llama import Context
-from miloco_edge.types import Answer, Budget, Decision
+from miloco_edge.types import Answer, Budget, Decision, Sampling
 
 RULES = ["Someone is reading", "The TV is on"]
 
@@ -134,3 +135,29 @@ def test_close_ends_what_is_under_way(local: LocalEngine, clip: Clip) -> None:
     assert pending.future.done()
     with pytest.raises(ClosedError):
         local.decide(clip, RULES)
+
+
+def test_a_clip_that_was_asked_about_is_not_looked_at_again(local: LocalEngine, clip: Clip) -> None:
+    budget = Budget(answer_tokens=6)
+    greedy = Sampling(temperature=0)
+    first = local.ask(clip, "Who?", budget=budget, sampling=greedy).result()
+    again = local.ask(clip, "Who?", budget=budget, sampling=greedy).result()
+    assert again.text == first.text
+    assert first.timings.vision_s and again.timings.vision_s == 0
+    assert again.usage.cached_tokens >= 288 > first.usage.cached_tokens
+    assert again.usage.prompt_tokens == first.usage.prompt_tokens
+    other = local.ask(clip, "Who?", budget=budget, system="Be brief.").result()
+    assert other.usage.cached_tokens < 288, "another system prompt is another scene"
+
+
+def test_what_is_kept_gives_way(local: LocalEngine, clip: Clip) -> None:
+    budget = Budget(answer_tokens=4)
+    for i in range(3):
+        shifted = Clip.from_frames([np.roll(f.pixels, i, 0) for f in clip.frames], 2.0)
+        local.ask(shifted, "Who?", budget=budget).result()
+    local.load()
+    context = local._loaded()._loaded.context
+    assert context.free_cells < 2048 - 2 * 288
+    local.ask(None, "Tell a story.", budget=Budget(answer_tokens=1700)).result()
+    local._loaded().forget()
+    assert context.free_cells == 2048 and not context._copy_of
