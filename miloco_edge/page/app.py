@@ -113,7 +113,7 @@ class Page:
         return component
 
     def _head(self) -> None:
-        with gr.Row():
+        with gr.Row(elem_id="head"):
             title = gr.HTML(self._title("en")["value"])
             self._spoken.append((title, self._title))
             self.language = gr.Radio(
@@ -396,6 +396,7 @@ def _theme() -> gr.themes.Base:
         button_primary_background_fill_hover="*primary_800",
         button_cancel_background_fill="#b91c1c",
         button_cancel_background_fill_hover="#991b1b",
+        color_accent="*primary_700",
         block_info_text_color="*neutral_600",
         block_label_text_color="*neutral_700",
         block_title_text_color="*neutral_700",

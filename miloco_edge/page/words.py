@@ -54,7 +54,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "reused": ("the look was reused", "沿用已看过的画面"),
     "less": ("less than asked for, to fit", "为满足预算，少于所求"),
     "seconds": ("s", "秒"),
-    "stage_wait": ("waiting", "排队"),
+    "stage_wait": ("waiting its turn, page", "排队与页面"),
     "stage_video": ("decoding and resizing", "解码与缩放"),
     "stage_vision": ("vision encoder", "视觉编码"),
     "stage_look": ("prefill of the look", "画面预填充"),

@@ -25,6 +25,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from miloco_edge import Clip
+from quantize import quantize
 
 pytestmark = pytest.mark.integration
 
@@ -125,6 +126,13 @@ class Visitor:
         )
         self.chrome.execute_script("arguments[0].click()", tabs[0])
 
+    def unfold(self, name: str) -> None:
+        """Open a folded part of the page: what is in it is not there before."""
+        handle = self.until(
+            lambda: self.chrome.find_elements(By.XPATH, f"//button[contains(., '{name}')]"), name
+        )
+        self.chrome.execute_script("arguments[0].click()", handle[0])
+
     def write(self, css: str, text: str) -> None:
         box = self.find(f"{css} textarea")
         box.send_keys(Keys.CONTROL, "a")
@@ -207,6 +215,7 @@ def test_stop_stops_in_the_middle_of_a_look(visitor: Visitor, film: Path) -> Non
 
 def test_thinking_is_shown_apart(visitor: Visitor) -> None:
     visitor.choose("source", "nothing")
+    visitor.unfold("How to answer")
     visitor.click("#think input")
     visitor.number("#think-tokens", 16)
     # A random model may end its turn before it has thought at all.
@@ -232,6 +241,7 @@ def test_smart_home_answers_are_json(
     assert visitor.chrome.execute_script("return document.documentElement.lang") == language
     visitor.upload("#clip", film)
     visitor.find("#clip video")
+    visitor.unfold("回答方式" if language == "zh" else "How to answer")
     visitor.click("#smart-home input")
     visitor.ask("有人在看电视吗？" if language == "zh" else "Is anybody watching TV?")
     assert '{"result": "' in visitor.text("#chat")
@@ -239,7 +249,7 @@ def test_smart_home_answers_are_json(
         visitor.picture("ask-zh")
 
 
-def test_the_webcam_is_recorded_as_one_video(visitor: Visitor) -> None:
+def test_the_webcam_is_one_video_for_questions_and_windows_for_rules(visitor: Visitor) -> None:
     visitor.choose("source", "live")
     visitor.click("#live [title='grant webcam access'] button")
     visitor.click("#live button[aria-label='capture photo']")
@@ -258,6 +268,14 @@ def test_the_webcam_is_recorded_as_one_video(visitor: Visitor) -> None:
     assert found is not None, heading
     width, height, tokens = map(int, found.groups())
     assert tokens == width * height // (28 * 28)
+
+    visitor.tab("Rules")
+    visitor.write("#rules", "A circle turns")
+    visitor.click("#watch")
+    visitor.until(
+        lambda: visitor.chrome.find_elements(By.CSS_SELECTOR, "#odds polyline"), "windows of it"
+    )
+    visitor.click("#stop-watch")
     visitor.click("#live button[aria-label='capture photo']")
 
 
@@ -281,11 +299,17 @@ def test_rules_move_over_a_clip(visitor: Visitor, film: Path) -> None:
     visitor.picture("rules")
 
 
-def test_the_models_own_manifest_is_drawn(visitor: Visitor) -> None:
+def test_manifests_are_drawn_the_models_own_and_one_that_is_dropped(
+    visitor: Visitor, checkpoint: Path, tmp_path: Path
+) -> None:
     visitor.tab("Quantized files")
     visitor.click("#own-manifest")
     visitor.find("#layers [aria-label=text] td")
     assert "BF16" in visitor.text("#layers") and "attn_q" in visitor.text("#layers")
+    quantize(checkpoint, tmp_path, recipe="edge-x86")
+    visitor.upload("#manifest", next(tmp_path.glob("*.manifest.json")))
+    visitor.until(lambda: "edge-x86" in visitor.text("#layers h3"), "the dropped one")
+    assert "Q6_K" in visitor.text("#layers")
     visitor.picture("quantize")
 
 
@@ -298,6 +322,8 @@ def test_a_phone_shows_all_of_it(visitor: Visitor) -> None:
         visitor.find("#question")
         width = visitor.chrome.execute_script("return document.documentElement.scrollWidth")
         assert width <= 390, "nothing is wider than the screen"
+        title, switch = visitor.find("h1").rect, visitor.find("#language").rect
+        assert title["y"] + title["height"] <= switch["y"], "nothing lies on anything else"
         visitor.picture("phone")
     finally:
         visitor.chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
@@ -324,8 +350,13 @@ def test_the_keyboard_is_enough_and_everything_has_a_name(visitor: Visitor) -> N
     assert "Ask" in reached and "Stop" in reached
 
 
-def test_words_stand_out_from_their_background(visitor: Visitor) -> None:
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_words_stand_out_from_their_background(visitor: Visitor, address: str, theme: str) -> None:
     """At least 4.5 to 1 (WCAG 2.2, 1.4.3), for all words that are shown."""
+    visitor.chrome.get(f"{address}?lang=en&__theme={theme}")
+    visitor.find("#ask")
+    visitor.unfold("How to answer")
+    visitor.find("#think")
     pale = visitor.chrome.execute_script(
         """
         const parts = c => c.match(/[\\d.]+/g).map(Number);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -149,3 +150,23 @@ def test_a_film_is_one_even_video_with_its_own_times() -> None:
 def test_a_clock_never_gives_less_than_nothing() -> None:
     assert Clock(None).left() is None
     assert (left := Clock(1e-9).left()) is not None and 0 < left < 1e-3
+
+
+def test_visitors_take_turns(scenes: Scenes, never_ends: None) -> None:
+    """Nobody answers twice while another waits."""
+    ended: list[str] = []
+
+    def ask_thrice(name: str) -> None:
+        visit = Visit(name, scenes)
+        for question in ("One?", "Two?", "Three?"):
+            last = whole(visit, View(None), question, Manner(answer_tokens=30))
+            assert last.finish == "length"
+            ended.append(name)
+
+    threads = [threading.Thread(target=ask_thrice, args=(name,)) for name in ("ann", "bob")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(ended) == ["ann"] * 3 + ["bob"] * 3
+    assert all(first != second for first, second in pairwise(ended)), ended
