@@ -43,6 +43,7 @@ from miloco_edge.serve.ollama import (
     show,
     tags,
 )
+from miloco_edge.serve.openapi import openapi
 from miloco_edge.serve.refusal import Refusal
 from miloco_edge.serve.settings import Limits, ModelFacts
 from miloco_edge.serve.turns import Turns
@@ -102,6 +103,7 @@ def routes() -> list[Route]:
     return [
         Route("/health", endpoint(health, None)),
         Route("/v1/health", endpoint(health, None)),
+        Route("/openapi.json", endpoint(openapi, "read")),
         Route("/metrics", endpoint(metrics, "read")),
         Route("/props", endpoint(props, "read")),
         Route("/v1/models", endpoint(models, "read")),

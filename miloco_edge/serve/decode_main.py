@@ -69,6 +69,8 @@ class _Left:
         try:
             with Image.open(io.BytesIO(raw), formats=FORMATS) as image:
                 width, height = image.size
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise TooMuch("picture_pixels") from error
         except Exception as error:  # Pillow lets more than OSError out of damaged files
             raise MediaError("picture", "not a picture of a known format") from error
         if width * height > self._pixels:
