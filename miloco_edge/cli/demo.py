@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-import ipaddress
 import os
 import tempfile
+import threading
 
 import click
 
@@ -14,6 +14,7 @@ from miloco_edge.cli.options import json_option, load_options
 from miloco_edge.cli.output import Output
 from miloco_edge.engine.engine import LoadOptions
 from miloco_edge.errors import NotFoundError
+from miloco_edge.page.guard import loopback
 
 
 @click.command("demo")
@@ -54,7 +55,7 @@ def demo_command(
             "expected Gradio for the page, found none",
             hint="pip install 'miloco-edge[demo]'",
         )
-    if not _loopback(host):
+    if not loopback(host):
         output.note(f"note: everybody who reaches {host} may use the page and its cameras")
     with (
         tempfile.TemporaryDirectory(prefix="miloco-edge-demo-") as uploads,
@@ -63,24 +64,15 @@ def demo_command(
         # Gradio reads its settings from the environment, some of them as it is imported.
         os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": uploads}
         from miloco_edge.page.app import Page
+        from miloco_edge.page.launch import serve
 
         page = Page(engine, cameras)
         try:
-            address = page.serve(host, port)
+            address = serve(page.blocks, host, port)
             if output.as_json:
                 output.line({"url": address})
             else:
                 output.text(f"the page is at {address} (Ctrl-C ends it)")
-            page.wait()
+            threading.Event().wait()  # until Ctrl-C
         finally:
             page.close()
-
-
-def _loopback(host: str) -> bool:
-    """Whether only this machine reaches the address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import socket
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from starlette.middleware import Middleware
 
 from miloco_edge.engine import Engine
 from miloco_edge.errors import MilocoEdgeError
 from miloco_edge.page.chat import messages
 from miloco_edge.page.draw import evidence
-from miloco_edge.page.guard import OwnOriginAlone
 from miloco_edge.page.layers import layers
 from miloco_edge.page.manifest import quantized, read_manifest
 from miloco_edge.page.odds import chart
@@ -30,7 +26,6 @@ from miloco_edge.video.address import masked
 AT_ONCE = 8
 """Visitors whose work is begun; more wait in line. Those begun take turns, look by look."""
 MOST_WAITING = 32
-_UPLOAD_BYTES = 512 << 20
 _SPEAK = "(language) => { document.documentElement.lang = language; return [language] }"
 
 Words = Callable[[Language], dict[str, Any]]
@@ -62,36 +57,6 @@ class Page:
             self._speaking()
             self.blocks.unload(self._leave)
         self.blocks.queue(default_concurrency_limit=AT_ONCE, max_size=MOST_WAITING, api_open=False)
-
-    def serve(self, host: str, port: int) -> str:
-        """Serve the page in a thread; returns its address. Port 0 is any that is free.
-
-        Raises OSError where the port is taken.
-        """
-        _, address, _ = self.blocks.launch(
-            server_name=host,
-            server_port=port or _free_port(host),
-            prevent_thread_lock=True,
-            quiet=True,
-            share=False,
-            inbrowser=False,
-            ssr_mode=False,
-            pwa=False,
-            mcp_server=False,
-            run_history=False,
-            enable_monitoring=False,
-            footer_links=[],
-            max_file_size=_UPLOAD_BYTES,
-            css_paths=Path(__file__).parent / "page.css",
-            theme=_theme(),
-            app_kwargs={"middleware": [Middleware(OwnOriginAlone)]},
-        )
-        return str(address)
-
-    def wait(self) -> None:
-        """Wait for Ctrl-C."""
-        while True:
-            time.sleep(3600)
 
     def close(self) -> None:
         """Stop serving, and all that visitors wait for."""
@@ -383,36 +348,9 @@ def _shown_to_visitor() -> Iterator[None]:
         raise gr.Error(f"{error}{hint}", print_exception=False) from error
 
 
-def _theme() -> gr.themes.Base:
-    """The machine's own fonts, and colours that can be read: 4.5 to 1 at the least."""
-    theme = gr.themes.Default(
-        primary_hue="blue",
-        neutral_hue="slate",
-        font=["system-ui", "sans-serif"],
-        font_mono=["ui-monospace", "monospace"],
-    )
-    return theme.set(
-        button_primary_background_fill="*primary_700",
-        button_primary_background_fill_hover="*primary_800",
-        button_cancel_background_fill="#b91c1c",
-        button_cancel_background_fill_hover="#991b1b",
-        color_accent="*primary_700",
-        block_info_text_color="*neutral_600",
-        block_label_text_color="*neutral_700",
-        block_title_text_color="*neutral_700",
-        input_placeholder_color="*neutral_500",
-        body_text_color_subdued="*neutral_600",
-    )
-
-
 def _uploaded(payload: Any) -> str | None:
     """The path of an uploaded or recorded file, as it is."""
     return None if payload is None else str(payload.path)
-
-
-def _free_port(host: str) -> int:
-    with socket.create_server((host, 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def _language(request: gr.Request) -> Language:

@@ -1,7 +1,8 @@
-"""A browser that shows the page talks to this machine alone: said in every answer's headers."""
+"""A browser that shows the page talks to this machine alone, and no other page talks to it."""
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -24,18 +25,56 @@ _HEADERS = (
 )
 
 
-class OwnOriginAlone:
-    """ASGI middleware: every HTTP answer forbids the browser to load anything from elsewhere."""
+class Guard:
+    """ASGI middleware: what a browser is told and, on a page for this machine alone, who may ask.
 
-    def __init__(self, app: App) -> None:
-        self._app = app
+    A page of elsewhere whose name suddenly means this machine (DNS rebinding) still sends that
+    name as `Host`, and is refused.
+    """
+
+    def __init__(self, app: App, *, local: bool) -> None:
+        self._app, self._local = app, local
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Answer a request, or refuse it."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+        if self._local and not loopback(_name(host)):
+            await _refuse(scope, send)
+            return
 
         async def with_headers(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), *_HEADERS]
             await send(message)
 
-        await self._app(scope, receive, with_headers if scope["type"] == "http" else send)
+        await self._app(scope, receive, with_headers)
+
+
+def loopback(host: str) -> bool:
+    """Whether only this machine is called so."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _name(host: str) -> str:
+    """A Host header without its port: [::1]:7860 is ::1."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.rpartition(":")[0] if ":" in host else host
+
+
+async def _refuse(scope: Scope, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    headers = [(b"content-type", b"text/plain; charset=utf-8")]
+    await send({"type": "http.response.start", "status": 421, "headers": headers})
+    body = b"expected this machine's own name as Host; --host opens the page to others"
+    await send({"type": "http.response.body", "body": body})

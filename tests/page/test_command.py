@@ -7,12 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
 
-from miloco_edge.cli.demo import _loopback
+from miloco_edge.page.guard import loopback
 
 # Loaded by the command's own Python at its start: every connection that it makes is written down.
 _WATCH = """
@@ -32,12 +33,14 @@ socket.socket.connect = connect
         ("127.0.0.1", True),
         ("localhost", True),
         ("::1", True),
+        ("[::1]", False),
+        ("127.0.0.2", True),
         ("0.0.0.0", False),
         ("hub.local", False),
     ],
 )
 def test_what_only_this_machine_reaches(host: str, alone: bool) -> None:
-    assert _loopback(host) == alone
+    assert loopback(host) == alone
 
 
 def test_the_page_is_served_and_calls_nobody(pair: Path, tmp_path: Path) -> None:
@@ -65,6 +68,9 @@ def test_the_page_is_served_and_calls_nobody(pair: Path, tmp_path: Path) -> None
             with urllib.request.urlopen(address, timeout=60) as answer:
                 text = answer.read().decode()
                 assert "default-src 'self'" in answer.headers["content-security-policy"]
+            rebound = urllib.request.Request(address, headers={"Host": "elsewhere.example:7860"})
+            with pytest.raises(urllib.error.HTTPError, match="421"):
+                urllib.request.urlopen(rebound, timeout=60)
             assert "fonts.googleapis.com" not in text and "cdnjs" not in text
             assert list(uploads.iterdir()), "uploads have a folder of their own"
         finally:
