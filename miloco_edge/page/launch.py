@@ -8,6 +8,7 @@ from pathlib import Path
 import gradio as gr
 from starlette.middleware import Middleware
 
+from miloco_edge.errors import MilocoEdgeError
 from miloco_edge.page.guard import Guard, loopback
 
 _UPLOAD_BYTES = 512 << 20
@@ -16,11 +17,11 @@ _UPLOAD_BYTES = 512 << 20
 def serve(blocks: gr.Blocks, host: str, port: int) -> str:
     """Serve a page in a thread; returns its address. Port 0 is any that is free.
 
-    Raises OSError where the port is taken.
+    Raises MilocoEdgeError where the port is taken or the host is not this machine.
     """
     _, address, _ = blocks.launch(
         server_name=host,
-        server_port=port or _free_port(host),
+        server_port=_free_port(host, port),
         prevent_thread_lock=True,
         quiet=True,
         share=False,
@@ -61,6 +62,13 @@ def _theme() -> gr.themes.Base:
     )
 
 
-def _free_port(host: str) -> int:
-    with socket.create_server((host, 0)) as listener:
-        return int(listener.getsockname()[1])
+def _free_port(host: str, port: int) -> int:
+    """`port`, or any for 0, if nobody listens there; what Gradio says otherwise is of no help."""
+    try:
+        with socket.create_server((host, port)) as listener:
+            return int(listener.getsockname()[1])
+    except OSError as error:
+        raise MilocoEdgeError(
+            f"expected to listen at {host}:{port}, got: {error}",
+            hint="--port 0 takes any port that is free",
+        ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -79,3 +80,15 @@ def test_the_page_is_served_and_calls_nobody(pair: Path, tmp_path: Path) -> None
             assert page.wait(60) == 130, said
     assert not list(uploads.iterdir()), "and it is gone"
     assert set(connections.read_text().split()) <= {"127.0.0.1", "local"}
+
+
+def test_a_port_that_is_taken_is_said(pair: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            [sys.executable, "-m", "miloco_edge", "demo", "--model", str(pair), "--port", port],
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert f"error: expected to listen at 127.0.0.1:{port}" in done.stderr
+    assert "hint: --port 0" in done.stderr
