@@ -57,9 +57,12 @@ class View:
 
     @property
     def visual_tokens(self) -> int:
-        """What the frames together may cost."""
-        pairs = self.frames if self.media and self.media.pictures else -(-self.frames // 2)
-        return min(pairs * self.tokens_per_pair, MOST_VISUAL_TOKENS)
+        """What the frames together may cost; a separate picture costs what a pair does."""
+        if self.media is not None and self.media.pictures:
+            patches = min(self.frames, len(self.media.paths))
+        else:
+            patches = -(-self.frames // 2)
+        return min(patches * self.tokens_per_pair, MOST_VISUAL_TOKENS)
 
     def read(self) -> Clip | None:
         """Decode the media; None for a conversation without pictures."""

@@ -19,6 +19,7 @@ from typing import Any
 
 import cv2
 import pytest
+from PIL import Image
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService, Keys
 from selenium.webdriver.common.by import By
@@ -277,6 +278,22 @@ def test_the_webcam_is_one_video_for_questions_and_windows_for_rules(visitor: Vi
     )
     visitor.click("#stop-watch")
     visitor.click("#live button[aria-label='capture photo']")
+
+
+def test_pictures_are_separate_and_each_has_its_size(visitor: Visitor, tmp_path: Path) -> None:
+    paths = [tmp_path / "door.png", tmp_path / "tall.jpg"]
+    for path, size in zip(paths, ((320, 240), (140, 280)), strict=True):
+        Image.new("RGB", size, "teal").save(path)
+    visitor.choose("source", "pictures")
+    visitor.upload("#pictures", Path("\n".join(map(str, paths))))
+    visitor.until(lambda: "tall" in visitor.text("#pictures"), "both pictures")
+    heading = visitor.ask("What differs?")
+    assert "2 frames" in heading
+    sizes = visitor.chrome.execute_script(
+        "return [...document.querySelectorAll('#evidence details[open] img')]"
+        ".map(e => e.naturalWidth > e.naturalHeight)"
+    )
+    assert sizes == [True, False]
 
 
 def test_rules_move_over_a_clip(visitor: Visitor, film: Path) -> None:
