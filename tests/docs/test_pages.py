@@ -15,6 +15,8 @@ import yaml
 
 from miloco_edge.cli.main import COMMANDS
 from miloco_edge.cli.reference import reference
+from miloco_edge.hub import config
+from miloco_edge.hub.settings import WebhookSink
 from miloco_edge.serve.decide import DecideRequest
 
 ROOT = Path(__file__).parents[2]
@@ -129,3 +131,11 @@ def test_the_node_red_example_is_a_whole_flow_that_the_server_takes() -> None:
     asked = DecideRequest.model_validate_json(literal)
     assert asked.rules and asked.images and asked.deadline_s == 20
     assert nodes["me_decide"]["url"].endswith("/v1/decide")
+
+
+def test_the_webhook_of_the_example_is_one_that_a_home_takes(tmp_path: Path) -> None:
+    found = re.search(r"```toml\n(.*?)```", (DOCS / "embed.md").read_text(), re.DOTALL)
+    assert found is not None
+    (tmp_path / "home.toml").write_text(found[1])
+    sinks = config.read(tmp_path / "home.toml", environ={}).sinks
+    assert isinstance(sinks["home_assistant"], WebhookSink)
