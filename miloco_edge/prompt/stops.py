@@ -32,9 +32,9 @@ class StopStrings:
         return "" if self.found else self._held
 
     def cut(self, text: str) -> str:
-        """A text up to the first of the stops."""
-        places = [at for stop in self._stops if (at := text.find(stop)) >= 0]
-        return text[: min(places)] if places else text
+        """A text up to the stop that is complete first: the same however the text comes."""
+        found = [(at + len(stop), at) for stop in self._stops if (at := text.find(stop)) >= 0]
+        return text[: min(found)[1]] if found else text
 
     def _begun(self, text: str) -> int:
         """Length of the longest end of the text that a stop begins with."""

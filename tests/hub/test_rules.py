@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from miloco_edge.hub.rules import Change, Memory, Rule, holds, step, unsettled
@@ -179,7 +179,6 @@ moments = st.lists(
 )
 
 
-@settings(deadline=None, derandomize=True)
 @given(rules, moments)
 def test_what_holds_for_every_run(tried: Rule, run: list[tuple[int, str]]) -> None:
     memory, time_s, told = Memory(), 0.0, list[Change]()
@@ -219,7 +218,6 @@ def test_what_holds_for_every_run(tried: Rule, run: list[tuple[int, str]]) -> No
             assert j > i + 1 or "x" in {letter for _, letter in run}
 
 
-@settings(deadline=None, derandomize=True)
 @given(rules, st.lists(st.sampled_from("yn?."), max_size=40), st.integers(1, 6))
 def test_the_steady_clock_may_begin_anywhere(tried: Rule, letters: list[str], gap: int) -> None:
     def told(begin: float) -> list[tuple[float, str]]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from miloco_edge.hub.schedule import ALWAYS, DAYS, Schedule
@@ -58,7 +58,6 @@ def test_what_is_no_span(text: str) -> None:
         Schedule.parse(text)
 
 
-@settings(deadline=None, derandomize=True)
 @given(st.integers(0, 6), st.integers(0, 1439), st.integers(1, 1440), st.integers(0, 7 * 1440 - 1))
 def test_over_midnight_is_the_sum_of_two_days(day: int, start: int, end: int, minute: int) -> None:
     """A span over midnight covers what its two halves cover."""

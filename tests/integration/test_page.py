@@ -139,7 +139,7 @@ class Visitor:
         box.send_keys(Keys.CONTROL, "a")
         box.send_keys(text)
 
-    def number(self, css: str, value: int) -> None:
+    def number(self, css: str, value: float) -> None:
         box = self.find(f"{css} input[type=number]")
         box.send_keys(Keys.CONTROL, "a")
         box.send_keys(str(value), Keys.TAB)
@@ -314,6 +314,10 @@ def test_rules_move_over_a_clip(visitor: Visitor, film: Path) -> None:
     for row in rows:
         assert 0 <= float(row.find_element(By.TAG_NAME, "b").text) <= 1
     visitor.picture("rules")
+    visitor.number("#threshold", 0.9)
+    visitor.until(
+        lambda: visitor.find("#odds svg line").get_attribute("y1") == "8.0", "the threshold moved"
+    )
 
 
 def test_manifests_are_drawn_the_models_own_and_one_that_is_dropped(
