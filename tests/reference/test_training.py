@@ -88,13 +88,32 @@ def test_an_exchange_knows_nothing_of_the_others(
         alone = Sample(
             sample.seed, sample.patches, sample.grids, sample.ids[keep],
             sample.positions[:, keep], sample.segments[keep], sample.weights[keep],
-            sample.shown, sample.parts, sample.conversation,
+            sample.decides[keep], sample.shown, sample.parts, sample.conversation,
         )  # fmt: skip
         with torch.no_grad():
             lone = speak(model, collate([alone], pads(tokenizer)), visual).logits
         said = sum(exchange.learn_from)
         torch.testing.assert_close(packed[at : at + said], lone, rtol=1e-3, atol=1e-4)
         at += said
+
+
+def test_emphasis_weighs_yes_and_no_alone(
+    model: Any, tokenizer: Any, samples: list[Sample]
+) -> None:
+    batch = collate(samples, pads(tokenizer))
+    with torch.no_grad():
+        visual = see(model, batch)
+        plain, heavy = speak(model, batch, visual), speak(model, batch, visual, 8.0)
+    answers = [
+        exchange.about.task == "binary" and not exchange.think
+        for sample in samples
+        for exchange in sample.conversation.exchanges
+        for learn in exchange.learn_from
+        if learn
+    ]
+    expected = torch.where(torch.tensor(answers), 8.0, 1.0)
+    assert 0 < sum(answers) < len(answers)
+    torch.testing.assert_close(heavy.weights / plain.weights, expected)
 
 
 def test_positions_are_those_of_transformers(model: Any, samples: list[Sample]) -> None:

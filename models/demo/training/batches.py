@@ -37,6 +37,8 @@ class Batch:
     """(b, 1, n, n) bool: who sees whom."""
     weights: Tensor
     """(b, n) float32."""
+    decides: Tensor
+    """(b, n) bool."""
     visual: Tensor
     """(b, n) bool: where the v visual tokens go."""
     states: Tensor
@@ -66,6 +68,7 @@ def collate(samples: list[Sample], pads: tuple[int, int]) -> Batch:
     positions = np.zeros((3, b, longest), np.int64)
     segments = np.full((b, longest), -1, np.int64)
     weights = np.zeros((b, longest), np.float32)
+    decides = np.zeros((b, longest), np.bool_)
     states: list[int] = []
     moments: list[int] = []
     tokens: list[NDArray[np.int64]] = []
@@ -76,6 +79,7 @@ def collate(samples: list[Sample], pads: tuple[int, int]) -> Batch:
         n = len(sample.ids)
         ids[i, :n], positions[:, i, :n] = sample.ids, sample.positions
         segments[i, :n], weights[i, :n] = sample.segments, sample.weights
+        decides[i, :n] = sample.decides
         for actor in sample.shown:
             owners.append(np.full(len(actor.tokens), len(states)))
             states.append(actor.state)
@@ -92,6 +96,7 @@ def collate(samples: list[Sample], pads: tuple[int, int]) -> Batch:
         torch.from_numpy(positions),
         torch.from_numpy(same & causal)[:, None],
         torch.from_numpy(weights),
+        torch.from_numpy(decides),
         torch.from_numpy((segments == 0) & np.isin(ids, pads)),
         torch.tensor(states, dtype=torch.int64),
         torch.tensor(moments, dtype=torch.int64),

@@ -149,8 +149,8 @@ def see(model: Model, batch: Batch) -> Tensor:
     return model.model.visual(batch.pixels(), grid_thw=batch.grids).pooler_output
 
 
-def speak(model: Model, batch: Batch, visual: Tensor) -> Said:
-    """The language model on prompts, media and answers."""
+def speak(model: Model, batch: Batch, visual: Tensor, emphasis: float = 1.0) -> Said:
+    """The language model on prompts, media and answers; `emphasis` weighs each yes and no."""
     embedded = model.model.language_model.embed_tokens(batch.ids)
     embedded = embedded.masked_scatter(batch.visual[..., None], visual.to(embedded.dtype))
     hidden = model.model.language_model(
@@ -160,5 +160,6 @@ def speak(model: Model, batch: Batch, visual: Tensor) -> Said:
         use_cache=False,
     ).last_hidden_state
     asked = batch.weights[:, 1:] > 0
+    weights = batch.weights * torch.where(batch.decides, emphasis, 1.0)
     logits = model.lm_head(hidden[:, :-1][asked])
-    return Said(logits, batch.ids[:, 1:][asked], batch.weights[:, 1:][asked])
+    return Said(logits, batch.ids[:, 1:][asked], weights[:, 1:][asked])

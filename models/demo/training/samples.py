@@ -41,6 +41,8 @@ class Sample:
     segments: NDArray[np.int64]
     weights: NDArray[np.float32]
     """How much is learnt from an id as the next token; 0 for a prompt's."""
+    decides: NDArray[np.bool_]
+    """Whether an id belongs to a yes or no that is said at once."""
     shown: list[Shown]
     parts: NDArray[np.uint8]
     """(v, 32): what is seen at 16 places of each visual token in both frames of its pair."""
@@ -91,6 +93,7 @@ def lay_out(
         ids += [start, *[pad] * (t * h * w // 4), end]
     segments = [0] * len(ids)
     weights = [0.0] * len(ids)
+    decides = [False] * len(ids)
     for i, exchange in enumerate(conversation.exchanges):
         n = len(exchange.ids)
         ids += exchange.ids
@@ -99,6 +102,7 @@ def lay_out(
         said = sum(exchange.learn_from)
         # Between a mean over tokens and one over answers: a yes is not drowned by long thoughts.
         weights += [said**-0.5 if learn else 0.0 for learn in exchange.learn_from]
+        decides += [exchange.about.task == "binary" and not exchange.think] * n
     return Sample(
         scene.plan.seed,
         patches(scene.frames, pairs),
@@ -107,6 +111,7 @@ def lay_out(
         np.concatenate(positions, 1).astype(np.int64),
         np.array(segments, np.int64),
         np.array(weights, np.float32),
+        np.array(decides, np.bool_),
         shown(scene, pairs),
         parts(scene, pairs),
         conversation,

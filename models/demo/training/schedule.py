@@ -47,6 +47,13 @@ class Plan:
         along = max(0.0, (step - edge * steps) / ((1 - edge) * steps))
         return min(1.0, (step + 1) / WARM_UP) * (top + (floor - top) * along)
 
+    def emphasis(self, step: int) -> float:
+        """How much more a yes or no counts than other words: once the words are known, much.
+
+        Two tokens among sentences, they would be a twentieth of what is learnt.
+        """
+        return 8.0 if step >= self.supervised // 3 else 1.0
+
     def lesson(self, stage: Stage, step: int) -> float:
         """Weight of the teacher's loss: whole at first, a fifth by half of the second stage."""
         if stage == "vision":

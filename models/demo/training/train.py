@@ -58,7 +58,11 @@ def train(folder: Path, run: int, plan: Plan) -> None:
             with torch.autocast("cpu", torch.bfloat16):
                 visual = see(model, batch)
                 lesson, right = teacher(visual, batch)
-                spoken = None if stage == "vision" else speak(model, batch, visual).loss()
+                spoken = (
+                    None
+                    if stage == "vision"
+                    else speak(model, batch, visual, plan.emphasis(step)).loss()
+                )
             loss = plan.lesson(stage, step) * lesson + (0 if spoken is None else spoken)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
