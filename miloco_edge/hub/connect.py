@@ -47,8 +47,9 @@ def sink_for(settings: SinkSettings) -> Sink:
             url = settings.url.secret()
             return Webhook(settings.name, url, token=token, timeout_s=settings.timeout_s)
     raise MilocoEdgeError(
-        f"expected sinks of kind lines or webhook, got {settings.name} of another",
-        hint="this build of miloco-edge sends to no other",
+        f"expected sinks of kind lines or webhook, got {settings.name} of kind mqtt",
+        hint="`watch` and `serve` know it; a program gives "
+        "Hub(..., sinks={MqttSink: miloco_edge.serve.mqtt.Mqtt})",
     )
 
 

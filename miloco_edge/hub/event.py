@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import Any
@@ -102,6 +103,34 @@ class Event:
             if degraded is None
             else {"reason": degraded.reason, "asked": degraded.asked, "used": degraded.used},
         }
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Event:
+        """The event that `document` made, as far as it says: of the rule id, text and kind."""
+        rule, seen, degraded = (document[name] for name in ("rule", "window", "degraded"))
+        evidence = None
+        if seen is not None:
+            start, end = epoch(seen["start"]), epoch(seen["end"])
+            evidence = Evidence(start, end, seen["frames"], document["evidence"]["frame"])
+        return cls(
+            id=document["id"],
+            time=epoch(document["time"]),
+            camera=document["camera"],
+            rule=Rule(rule["id"], rule["text"], kind=rule["kind"]),
+            state=document["state"],
+            since=epoch(document["since"]),
+            p_yes=document["p_yes"],
+            reason=document["reason"],
+            evidence=evidence,
+            latency_s=document["latency_s"],
+            model=document["model"],
+            degraded=None if degraded is None else Degraded(**degraded),
+        )
+
+
+def epoch(moment: str) -> float:
+    """Seconds since 1970 of a time of day with its offset."""
+    return datetime.fromisoformat(moment).timestamp()
 
 
 def rfc3339(time: float, zone: tzinfo | None = None) -> str:

@@ -32,6 +32,8 @@ from miloco_edge.hub.overload import Overload
 from miloco_edge.hub.questions import Asked, put, shown
 from miloco_edge.hub.scheduler import Job, Question, Scheduler
 from miloco_edge.hub.settings import Home
+from miloco_edge.hub.settings import Sink as SinkSettings
+from miloco_edge.hub.sinks import Sink
 from miloco_edge.hub.status import Status, status_of
 from miloco_edge.hub.telling import Made, events_of, in_time, reason_for, unseen
 from miloco_edge.hub.timetable import Timetable
@@ -45,6 +47,7 @@ from miloco_edge.video.source import Source
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+SinkKinds = Mapping[type, Callable[["Hub", Any], Sink]]
 
 _TICK_S = 0.25
 _NO_TIME_S = 1e-3
@@ -60,14 +63,19 @@ class Hub(Outlets):
         *,
         sources: Mapping[str, Source] | None = None,
         clock: Clock | None = None,
+        sinks: SinkKinds | None = None,
     ) -> None:
-        """`sources` takes the place of the cameras' own, such as `Pushed` frames."""
+        """`sources` takes the place of the cameras' own, such as `Pushed` frames.
+
+        `sinks` makes sinks of kinds that the hub itself does not know, from the hub and their
+        settings: `{MqttSink: miloco_edge.serve.mqtt.Mqtt}`.
+        """
         super().__init__()
         self.home, self.engine, self.clock = home, engine, clock or Clock()
         self.journal = Journal(
             home.journal.path, days=home.journal.days, max_bytes=home.journal.max_bytes
         )
-        self._sources = dict(sources or {})
+        self._sources, self._sink_kinds = dict(sources or {}), dict(sinks or {})
         self._feeds: dict[str, Feed] = {}
         self._watches: dict[str, list[Watch]] = {}
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -83,13 +91,13 @@ class Hub(Outlets):
         self._closed = False
 
     @classmethod
-    def from_config(cls, path: Path | str) -> Hub:
+    def from_config(cls, path: Path | str, *, sinks: SinkKinds | None = None) -> Hub:
         """The hub of a home.toml, its model in a child process or behind a server.
 
         Raises NotFoundError and ConfigError; nothing is connected to or loaded before `start`.
         """
         home = config.read(Path(path))
-        return cls(home, engine_for(home))
+        return cls(home, engine_for(home), sinks=sinks)
 
     def __enter__(self) -> Hub:
         self.start()
@@ -100,8 +108,9 @@ class Hub(Outlets):
 
     def start(self) -> None:
         """Begin to watch. The model loads meanwhile; `engine.load()` beforehand waits for it."""
+        self.journal.debtors = tuple(self.home.sinks)
         for settings in self.home.sinks.values():
-            self.add_sink(sink_for(settings))
+            self._add_sink(settings)
         states = self.journal.last_states()
         self._furnish(self.home)
         for watch in self._all_watches():
@@ -380,13 +389,19 @@ class Hub(Outlets):
                 self._scheduler.forget(name)
         for name in changes.sinks:
             self.remove_sink(name)
-            if name in home.sinks:
-                self.add_sink(sink_for(home.sinks[name]))
         self.home = home
+        self.journal.debtors = tuple(home.sinks)
+        for name in changes.sinks & home.sinks.keys():
+            self._add_sink(home.sinks[name])
         self._furnish(home)
         for watch in self._all_watches():
             if (before := older.get((watch.camera, watch.zone))) is not None:
                 watch.inherit(before)
+
+    def _add_sink(self, settings: SinkSettings) -> None:
+        make = self._sink_kinds.get(type(settings))
+        sink = sink_for(settings) if make is None else make(self, settings)
+        self.add_sink(sink, self.journal)
 
     def _all_watches(self) -> list[Watch]:
         return [watch for of_camera in self._watches.values() for watch in of_camera]

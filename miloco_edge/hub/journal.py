@@ -17,14 +17,13 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from PIL import Image
 
 from miloco_edge.errors import NotFoundError
-from miloco_edge.hub.event import Event, rfc3339
+from miloco_edge.hub.event import Event, epoch, rfc3339
 from miloco_edge.types import RGB, Decision
 
 log = logging.getLogger(__name__)
@@ -39,8 +38,13 @@ CREATE TABLE IF NOT EXISTS decisions (
   time REAL NOT NULL, camera TEXT NOT NULL, rule TEXT NOT NULL, answer TEXT NOT NULL, p_yes REAL,
   outside_mass REAL, path TEXT NOT NULL, reason TEXT, latency_s REAL);
 CREATE INDEX IF NOT EXISTS decisions_time ON decisions (time);
+CREATE TABLE IF NOT EXISTS owed (
+  place INTEGER PRIMARY KEY AUTOINCREMENT, sink TEXT NOT NULL, id TEXT NOT NULL,
+  UNIQUE (sink, id));
 """
 _PRUNE_EVERY = 500
+_OWED = 10_000
+"""Most events that wait for sinks that cannot be reached; the oldest are given up."""
 _WAITING = 1000
 
 Table = Literal["events", "decisions"]
@@ -67,6 +71,8 @@ class Journal:
         """Folder of the pictures of events, `ID.jpg`, where such are kept."""
         self.error: str | None = None
         """Why the last commit failed; None once one succeeds."""
+        self.debtors: tuple[str, ...] = ()
+        """Names of the sinks to which every event is owed until it is `settled`."""
         self.lost = 0
         """Events that did not even fit into memory while nothing could be written."""
         self._lock = threading.Lock()
@@ -85,6 +91,10 @@ class Journal:
                     self._database.executemany(
                         "INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?)",
                         [_event_row(event) for event in self._waiting],
+                    )
+                    self._database.executemany(
+                        "INSERT OR IGNORE INTO owed (sink, id) VALUES (?, ?)",
+                        [(sink, event.id) for event in self._waiting for sink in self.debtors],
                     )
                     self._database.executemany(
                         "INSERT INTO decisions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -107,6 +117,30 @@ class Journal:
             self._commits = 0
             self.prune()
 
+    def owed(self, sink: str, limit: int) -> list[Event]:
+        """Events that the sink has not got, in the order in which they were told."""
+        try:
+            with self._lock:
+                rows = self._database.execute(
+                    "SELECT document FROM owed JOIN events USING (id) WHERE sink = ? "
+                    "ORDER BY place LIMIT ?",
+                    (sink, limit),
+                ).fetchall()
+        except sqlite3.Error as error:
+            log.error("%s: expected what sink %s has not got, got: %s", self.path, sink, error)
+            return []
+        return [Event.read(json.loads(document)) for (document,) in rows]
+
+    def settled(self, sink: str, event: Event) -> None:
+        """The sink has got it. Where that cannot be written, it gets it again one day."""
+        try:
+            with self._lock, self._database:
+                self._database.execute(
+                    "DELETE FROM owed WHERE sink = ? AND id = ?", (sink, event.id)
+                )
+        except sqlite3.Error as error:
+            log.warning("%s: %s has event %s, not noted: %s", self.path, sink, event.id, error)
+
     def picture(self, event: Event, pixels: RGB) -> Event:
         """The event with a picture of it kept: JPEG in the folder of evidence."""
         if event.evidence is None:
@@ -128,7 +162,7 @@ class Journal:
                 "WHERE state != 'unknown' GROUP BY camera, rule"
             ).fetchall()
         return {
-            (camera, rule): (state, time_, _epoch(json.loads(document)["since"]))
+            (camera, rule): (state, time_, epoch(json.loads(document)["since"]))
             for camera, rule, state, time_, document in rows
         }
 
@@ -143,6 +177,12 @@ class Journal:
                 for table in ("decisions", "events"):
                     while self._used() > self.max_bytes and self._drop_oldest(table):
                         pass
+                with self._database:
+                    self._database.execute(
+                        "DELETE FROM owed WHERE id NOT IN (SELECT id FROM events) "
+                        "OR place <= (SELECT max(place) FROM owed) - ?",
+                        (_OWED,),
+                    )
                 self._database.executescript("PRAGMA incremental_vacuum")
                 self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             self._prune_evidence(oldest)
@@ -261,7 +301,3 @@ def _decision_row(decided: Decided) -> tuple[Any, ...]:
         decided.time, decided.camera, decided.rule, made.answer, made.p_yes, made.outside_mass,
         made.path, made.reason, decided.latency_s,
     )  # fmt: skip
-
-
-def _epoch(moment: str) -> float:
-    return datetime.fromisoformat(moment).timestamp()

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
 from miloco_edge.hub.event import Event
+from miloco_edge.hub.journal import Journal
 from miloco_edge.hub.sinks import Callback, Outlet, Sink
 
 _WAITING = 1000
@@ -20,9 +21,12 @@ class Outlets:
         self._listeners: list[tuple[asyncio.AbstractEventLoop, asyncio.Queue[Event | None]]] = []
         self._silent = False
 
-    def add_sink(self, sink: Sink) -> Outlet:
-        """Send all events from now on to a sink, in a thread of its own."""
-        outlet = Outlet(sink)
+    def add_sink(self, sink: Sink, journal: Journal | None = None) -> Outlet:
+        """Send all events from now on to a sink, in a thread of its own.
+
+        With a journal also those that it owes to a sink of that name.
+        """
+        outlet = Outlet(sink, journal)
         self.outlets = [*self.outlets, outlet]
         return outlet
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from miloco_edge.hub.event import Event
+from miloco_edge.hub.journal import Journal
 
 log = logging.getLogger(__name__)
 
@@ -106,14 +107,23 @@ class Webhook:
 
 
 class Outlet:
-    """A sink, its thread and what waits for it: a thousand events, then the oldest is dropped."""
+    """A sink, its thread and what waits for it: a thousand events.
 
-    def __init__(self, sink: Sink) -> None:
-        self.sink = sink
+    With a journal nothing that it holds is lost: what an earlier run did not send comes first, and
+    what is more than a thousand is fetched from there in its turn. Without one the oldest is
+    dropped.
+    """
+
+    def __init__(self, sink: Sink, journal: Journal | None = None) -> None:
+        self.sink, self._journal = sink, journal
         self.sent = self.dropped = 0
         self.error: str | None = None
         """Why the newest attempt failed; None once one succeeds."""
         self._waiting: deque[Event] = deque()
+        self._fetched: frozenset[str] = frozenset()
+        """Ids of what came from the journal last."""
+        self._more = journal is not None
+        """Whether the journal holds what is not among those that wait."""
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(
@@ -124,10 +134,15 @@ class Outlet:
     def put(self, event: Event) -> None:
         """Have it sent, in order."""
         with self._changed:
-            self._waiting.append(event)
+            if self._journal is None or not (self._more or event.id in self._fetched):
+                self._waiting.append(event)
             if len(self._waiting) > _WAITING:
-                self._waiting.popleft()
-                self.dropped += 1
+                if self._journal is None:
+                    self._waiting.popleft()
+                    self.dropped += 1
+                else:
+                    self._waiting.pop()
+                    self._more = True
             self._changed.notify_all()
 
     def close(self, timeout_s: float = 0.5) -> None:
@@ -137,7 +152,10 @@ class Outlet:
             self._changed.notify_all()
         self._thread.join(timeout_s)
         if self._waiting:
-            log.warning("sink %s: %d events were not sent", self.sink.name, len(self._waiting))
+            kept = "" if self._journal is None else "; the next start sends them"
+            log.warning(
+                "sink %s: %d events were not sent%s", self.sink.name, len(self._waiting), kept
+            )
 
     def _run(self) -> None:
         failures = 0
@@ -147,6 +165,8 @@ class Outlet:
                     wait = _BACKOFF_S[min(failures, len(_BACKOFF_S)) - 1]
                     self._changed.wait_for(lambda: self._closed, wait)
                 else:
+                    if not self._waiting:
+                        self._fetch()
                     self._changed.wait_for(lambda: self._closed or self._waiting)
                 if not self._waiting or (self._closed and failures):
                     break
@@ -166,7 +186,15 @@ class Outlet:
                 self.sent += 1
                 self.error = None
             failures = 0
+            if self._journal is not None:
+                self._journal.settled(self.sink.name, event)
             with self._changed:
                 if self._waiting and self._waiting[0] is event:
                     self._waiting.popleft()
         self.sink.close()
+
+    def _fetch(self) -> None:
+        if self._journal is not None and self._more:
+            self._waiting.extend(self._journal.owed(self.sink.name, _WAITING))
+            self._fetched = frozenset(event.id for event in self._waiting)
+            self._more = len(self._waiting) == _WAITING

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 from zoneinfo import ZoneInfo
 
 from miloco_edge.hub.event import Event, Evidence
 from miloco_edge.hub.rules import Change, Rule
 from miloco_edge.types import Degraded
+from tests.hub.test_journal import event
 
 RULE = Rule("standing", "The baby is standing in the cot", ("nursery",))
 EPOCH = 1_790_000_000.0
@@ -58,3 +60,12 @@ def test_the_same_change_has_the_same_id() -> None:
 
     assert made("on") == made("on")
     assert len({made("on"), made("off"), made("on", "hall"), made("on", time_s=2.0)}) == 4
+
+
+def test_an_event_is_read_back_from_its_document() -> None:
+    told = event(
+        1, evidence=Evidence(1.5, 4.25, 6, "a.jpg"), degraded=Degraded("load", {"n": 2}, {"n": 1})
+    )
+    again = Event.read(json.loads(json.dumps(told.document())))
+    assert again.document() == told.document()
+    assert Event.read(event(2).document()).document() == event(2).document()

@@ -12,6 +12,7 @@ import pytest
 
 from miloco_edge.hub import sinks
 from miloco_edge.hub.event import Event
+from miloco_edge.hub.journal import Journal
 from miloco_edge.hub.sinks import Callback, Lines, Outlet, Webhook
 from tests.hub.home import until
 from tests.hub.test_journal import event
@@ -128,3 +129,90 @@ def test_a_callback_that_raises_hears_the_next(caplog: pytest.LogCaptureFixture)
     until(lambda: heard == ["id1", "id2"])
     outlet.close()
     assert "not that one" in caplog.text
+
+
+class Flaky:
+    """A sink that takes nothing until it is told to."""
+
+    name = "far"
+
+    def __init__(self) -> None:
+        self.up = False
+        self.got: list[str] = []
+
+    def send(self, told: Event) -> None:
+        if not self.up:
+            raise OSError("away")
+        self.got.append(told.id)
+
+    def close(self) -> None:
+        pass
+
+
+def test_what_a_journal_holds_reaches_a_sink_after_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sinks, "_BACKOFF_S", (0.01,))
+    path = tmp_path / "journal.sqlite"
+    journal = Journal(path)
+    journal.debtors = ("far",)
+    sink = Flaky()
+    outlet = Outlet(sink, journal)
+    for number in range(3):
+        journal.commit([event(number)])
+        outlet.put(event(number))
+    until(lambda: outlet.error == "away")
+    outlet.close()
+    journal.close()
+
+    journal, sink = Journal(path), Flaky()
+    journal.debtors, sink.up = ("far",), True
+    outlet = Outlet(sink, journal)
+    until(lambda: outlet.sent == 3)
+    journal.commit([event(3)])
+    outlet.put(event(3))
+    until(lambda: outlet.sent == 4)
+    assert sink.got == ["id0", "id1", "id2", "id3"] and outlet.dropped == 0
+    until(lambda: journal.owed("far", 10) == [])
+    outlet.close()
+    journal.close()
+
+
+def test_more_than_fits_into_memory_comes_from_the_journal_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sinks, "_BACKOFF_S", (0.01,))
+    monkeypatch.setattr(sinks, "_WAITING", 5)
+    journal = Journal(tmp_path / "journal.sqlite")
+    journal.debtors = ("far",)
+    sink = Flaky()
+    outlet = Outlet(sink, journal)
+    for number in range(23):
+        journal.commit([event(number)])
+        outlet.put(event(number))
+    assert len(outlet._waiting) <= 5
+    sink.up = True
+    until(lambda: outlet.sent == 23)
+    assert sink.got == [f"id{number}" for number in range(23)] and outlet.dropped == 0
+    outlet.close()
+    journal.close()
+
+
+def test_an_event_that_a_sink_cannot_take_is_not_owed_for_ever(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.sqlite")
+    journal.debtors = ("callback",)
+
+    class Broken(Flaky):
+        name = "callback"
+
+        def send(self, told: Event) -> None:
+            raise ValueError("no such colour")
+
+    outlet = Outlet(Broken(), journal)
+    journal.commit([event(1)])
+    outlet.put(event(1))
+    until(lambda: outlet.error is not None and not journal.owed("callback", 1))
+    outlet.close()
+    assert journal.owed("callback", 1) == []
+    journal.close()
+    assert journal.owed("callback", 1) == [], "closed: said in the log"
