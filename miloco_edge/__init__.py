@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from miloco_edge.engine import AnswerStream as AnswerStream
     from miloco_edge.engine import AsyncEngine as AsyncEngine
     from miloco_edge.engine import AsyncScene as AsyncScene
+    from miloco_edge.engine import Economy as Economy
     from miloco_edge.engine import Engine as Engine
     from miloco_edge.engine import Scene as Scene
     from miloco_edge.errors import MilocoEdgeError as MilocoEdgeError
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from miloco_edge.video import Frame as Frame
 
 _ROOMS = {
-    "engine": ("AnswerStream", "AsyncEngine", "AsyncScene", "Engine", "Scene"),
+    "engine": ("AnswerStream", "AsyncEngine", "AsyncScene", "Economy", "Engine", "Scene"),
     "errors": ("MilocoEdgeError",),
     "hub": ("Hub",),
     "prompt": ("Piece", "Turn"),

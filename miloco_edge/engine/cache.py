@@ -19,29 +19,25 @@ class EmbeddingCache:
     def __init__(self, capacity_bytes: int = 256 * 2**20) -> None:
         self.capacity_bytes = capacity_bytes
         self.hits = 0
-        self._bytes = 0
+        self.held_bytes = 0
         self._entries: OrderedDict[bytes, VisualTokens] = OrderedDict()
 
-    def get(
-        self, frames: tuple[RGB, ...], encode: Callable[[tuple[RGB, ...]], VisualTokens]
-    ) -> VisualTokens:
-        """The visual tokens of a picture or frame pair, encoded only if they are not held."""
-        key = content_key(frames)
+    def get(self, key: bytes, encode: Callable[[], VisualTokens]) -> VisualTokens:
+        """The visual tokens of a picture or frame pair (`content_key`), encoded if not held."""
         if (held := self._entries.get(key)) is not None:
             self.hits += 1
             self._entries.move_to_end(key)
             return held
-        tokens = encode(frames)
+        tokens = encode()
         self._entries[key] = tokens
-        self._bytes += tokens.embeddings.nbytes
-        while self._bytes > self.capacity_bytes:
+        self.held_bytes += tokens.embeddings.nbytes
+        while self.held_bytes > self.capacity_bytes:
             _, oldest = self._entries.popitem(last=False)
-            self._bytes -= oldest.embeddings.nbytes
+            self.held_bytes -= oldest.embeddings.nbytes
         return tokens
 
-    def holds(self, frames: tuple[RGB, ...]) -> bool:
-        """Whether `get` would need no ViT."""
-        return content_key(frames) in self._entries
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._entries
 
 
 def content_key(frames: tuple[RGB, ...]) -> bytes:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
 from miloco_edge import registry, video
+from miloco_edge.engine.economy import EXACT, Economy, Mode, economy_of
 from miloco_edge.engine.interrupt import Interrupt
 from miloco_edge.engine.look import Lookout
 from miloco_edge.engine.profile import physical_cores, profile_path, read_profile, this_machine
 from miloco_edge.engine.scene import Scene
+from miloco_edge.engine.sizes import gpu_layers, vision_shape
 from miloco_edge.engine.worker import Request, Worker
 from miloco_edge.llama import (
     MAX_TOKENS,
@@ -23,13 +25,10 @@ from miloco_edge.llama import (
     KVType,
     TextModel,
     VisionEncoder,
-    VisionShape,
-    free_gpu_bytes,
-    gpu_layers_that_fit,
 )
 from miloco_edge.prompt import ChatFacts, chat_facts
 from miloco_edge.prompt.chat import SMART_HOME, SMART_HOME_GRAMMAR, Language
-from miloco_edge.registry import GGUFHeader, ModelFiles
+from miloco_edge.registry import ModelFiles
 from miloco_edge.types import Budget, Sampling
 from miloco_edge.video import Clip, FittedClip
 
@@ -67,6 +66,8 @@ class LoadOptions(TypedDict, total=False):
     """Map the weights instead of reading them; by default where they are not repacked."""
     profile: bool
     """Take what is not given from this machine's profile (`miloco-edge tune`); so by default."""
+    economy: Economy | Mode
+    """What looks may leave out unless they say otherwise: nothing ("exact") by default."""
     offline: bool
     """Take hub models from the cache alone."""
     observer: ActivationSums | None
@@ -84,6 +85,8 @@ class LookOptions(TypedDict, total=False):
     """Ask for answers as one JSON object that a hub can parse."""
     language: Language
     """Language of the smart-home prompt."""
+    economy: Economy | Mode | None
+    """What may be left out of a video; the engine's own by default."""
 
 
 @dataclass(frozen=True)
@@ -131,9 +134,13 @@ class Engine:
     Any thread may call it; the work is done one request at a time in a thread of its own.
     """
 
-    def __init__(self, worker: Worker, loaded: _Loaded, load_s: float) -> None:
+    def __init__(
+        self, worker: Worker, loaded: _Loaded, load_s: float, economy: Economy = EXACT
+    ) -> None:
         self._worker, self._loaded = worker, loaded
         self.load_s = load_s
+        self.economy = economy
+        """What looks leave out that do not say otherwise."""
 
     @classmethod
     def load(cls, ref: str | Path | None = None, **options: Unpack[LoadOptions]) -> Engine:
@@ -142,13 +149,14 @@ class Engine:
         Raises ModelNotFoundError, GGUFError, ModelMismatchError or ModelLoadError.
         """
         started = time.perf_counter()
+        economy = economy_of(options.get("economy", EXACT))
         worker = Worker()
         try:
             loaded = worker.submit(lambda: _load(ref, options), Interrupt()).result()
         except BaseException:
             worker.close()
             raise
-        return cls(worker, loaded, time.perf_counter() - started)
+        return cls(worker, loaded, time.perf_counter() - started, economy)
 
     def __enter__(self) -> Engine:
         return self
@@ -216,10 +224,11 @@ class Engine:
             self.files.sampling.temperature, self.files.sampling.top_p, grammar=grammar
         )
         smart_home = options.get("smart_home", False)
+        economy = economy_of(options.get("economy") or self.economy)
         interrupt = Interrupt(budget.seconds)
 
         def work() -> Scene:
-            return self._look(clip, budget, system, sampling, smart_home, interrupt, keep)
+            return self._look(clip, budget, system, sampling, smart_home, economy, interrupt, keep)
 
         return self._worker.submit(work, interrupt, urgent=urgent)
 
@@ -253,6 +262,7 @@ class Engine:
         system: str,
         sampling: Sampling,
         smart_home: bool,
+        economy: Economy,
         interrupt: Interrupt,
         keep: bool,
     ) -> Scene:
@@ -264,6 +274,7 @@ class Engine:
             system=system,
             tokens_per_second=self.files.preprocessor.tokens_per_second,
             interrupt=interrupt,
+            economy=economy,
             keep=keep,
         )
         return Scene(
@@ -292,7 +303,7 @@ def _load(ref: str | Path | None, options: LoadOptions) -> _Loaded:
     registry.check_pair(text, mmproj)
     threads = told.get("threads") or physical_cores()
     n_ctx = options.get("context") or CONTEXT
-    layers = _gpu_layers(told.get("gpu_layers", "auto"), text, mmproj, n_ctx)
+    layers = gpu_layers(told.get("gpu_layers", "auto"), text, mmproj, n_ctx)
     observer = options.get("observer")
     model = TextModel(
         files.text,
@@ -316,7 +327,7 @@ def _load(ref: str | Path | None, options: LoadOptions) -> _Loaded:
             vision = VisionEncoder(
                 files.mmproj,
                 model,
-                _vision_shape(mmproj),
+                vision_shape(mmproj),
                 threads=threads,
                 use_gpu=layers > 0,
                 observer=observer,
@@ -367,35 +378,3 @@ def _with_profile(files: ModelFiles, options: LoadOptions) -> tuple[Mapping[str,
     if "mmproj" in known and not Path(known["mmproj"]).is_file():
         logger.warning("%s: its mmproj %s is gone; tune again", path, known.pop("mmproj"))
     return {**known, **given}, path
-
-
-def _vision_shape(mmproj: GGUFHeader) -> VisionShape:
-    return VisionShape(
-        layers=int(mmproj.metadata["clip.vision.block_count"]),
-        hidden=int(mmproj.metadata["clip.vision.embedding_length"]),
-        ffn=int(mmproj.metadata["clip.vision.feed_forward_length"]),
-    )
-
-
-def _gpu_layers(
-    wanted: int | Literal["auto"], text: GGUFHeader, mmproj: GGUFHeader, n_ctx: int
-) -> int:
-    if wanted != "auto":
-        return wanted
-    if (free := free_gpu_bytes()) == 0:
-        return 0
-    metadata = text.metadata
-    layers = int(metadata["qwen2vl.block_count"])
-    heads, heads_kv = (int(metadata[f"qwen2vl.attention.head_count{kv}"]) for kv in ("", "_kv"))
-    head_dim = int(
-        metadata.get(
-            "qwen2vl.attention.key_length", int(metadata["qwen2vl.embedding_length"]) // heads
-        )
-    )
-    return gpu_layers_that_fit(
-        layers=layers,
-        weight_bytes=sum(t.nbytes for t in text.tensors),
-        kv_bytes=layers * 2 * heads_kv * head_dim * 2 * n_ctx,
-        vision_bytes=sum(t.nbytes for t in mmproj.tensors),
-        free_bytes=free,
-    )

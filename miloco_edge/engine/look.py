@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miloco_edge.engine.cache import EmbeddingCache, content_key
+from miloco_edge.engine.economy import EXACT, Economy, Savings, changed_pairs, changed_tokens
 from miloco_edge.engine.interrupt import Interrupt, Stopped, StopReason
-from miloco_edge.llama import Context, Interrupted, TextModel, VisionEncoder
+from miloco_edge.engine.reel import Reel, Reels
+from miloco_edge.llama import TOKEN_PIXELS, Context, Interrupted, TextModel, VisionEncoder
 from miloco_edge.prompt import Text, grid_positions, next_position, opening, temporal_step
 from miloco_edge.prompt.chat import VISION_END, VISION_START
 from miloco_edge.types import RGB, VisualTokens
@@ -30,9 +32,11 @@ class Prefilled:
     tokens: int
     visual_tokens: int
     cached_tokens: int
-    """Of `tokens`, those whose KV was there already (the system prompt)."""
+    """Of `tokens`, those whose KV was there already (the system prompt, streamed pairs)."""
     vision_s: float
     prefill_s: float
+    savings: Savings | None = None
+    """What a look at a video did without."""
     stopped: StopReason | None = None
     """Set if time ran out or the caller left before the scene was whole; it has no cells then."""
 
@@ -43,6 +47,9 @@ class Lookout:
     def __init__(self, model: TextModel, context: Context, vision: VisionEncoder) -> None:
         self.model, self.context, self.vision = model, context, vision
         self.embeddings = EmbeddingCache()
+        self.control: np.random.Generator | None = None
+        """What is left out is drawn by chance, as much of it: a baseline for measurements."""
+        self._reels = Reels(context)
         # System prompt -> its sequence and length; the oldest is dropped beyond four.
         self._openings: OrderedDict[tuple[str, bool], tuple[int, int]] = OrderedDict()
         # Clips that were asked about -> a copy of their scene; the oldest is dropped beyond two.
@@ -56,6 +63,7 @@ class Lookout:
         system: str,
         tokens_per_second: float,
         interrupt: Interrupt,
+        economy: Economy = EXACT,
         keep: bool = False,
     ) -> Prefilled:
         """Encode and prefill `clip` after the system prompt; without a clip, the prompt alone.
@@ -63,12 +71,22 @@ class Lookout:
         What is to be kept is there for the next look at the same, as long as nobody needs its
         cells.
         """
-        key = _content(clip, system, tokens_per_second) if keep and clip is not None else None
-        if key is not None and (kept := self._again(key, interrupt)) is not None:
-            return kept
-        prefilled = self._look(
-            clip, system=system, tokens_per_second=tokens_per_second, interrupt=interrupt
-        )
+        if (reason := interrupt.reason()) is not None:
+            return _cut_short(reason, vision_s=0.0)
+        if clip is None:
+            begun, position, cached = self.opening(system, media=False)
+            sequence = self.context.new_sequence(copy_of=begun)
+            return Prefilled(sequence, position, "", position, 0, cached, 0.0, 0.0)
+        key = None
+        if keep:
+            key = (system, clip.layout, clip.fps, tokens_per_second, economy, *_contents(clip))
+            if key in self._kept:
+                return self._again(key)
+        if clip.layout == "video":
+            step = temporal_step(clip.fps, tokens_per_second)
+            prefilled = self._look_at_video(clip, system, step, economy, interrupt)
+        else:
+            prefilled = self._look_at_pictures(clip, system, interrupt)
         if key is not None and prefilled.stopped is None and self.context.free_sequences > 2:
             sequence = self.context.new_sequence(copy_of=prefilled.sequence)
             self._kept[key] = replace(prefilled, sequence=sequence)
@@ -76,10 +94,8 @@ class Lookout:
                 self._drop_oldest_kept()
         return prefilled
 
-    def _again(self, key: tuple[object, ...], interrupt: Interrupt) -> Prefilled | None:
+    def _again(self, key: tuple[object, ...]) -> Prefilled:
         """A scene that was kept, as new."""
-        if key not in self._kept or interrupt.reason() is not None:
-            return None
         self._kept.move_to_end(key)
         kept = self._kept[key]
         return replace(
@@ -90,53 +106,101 @@ class Lookout:
             prefill_s=0.0,
         )
 
-    def _look(
-        self,
-        clip: FittedClip | None,
-        *,
-        system: str,
-        tokens_per_second: float,
-        interrupt: Interrupt,
+    def _look_at_video(
+        self, clip: FittedClip, system: str, step: int, economy: Economy, interrupt: Interrupt
     ) -> Prefilled:
-        if (reason := interrupt.reason()) is not None:
-            return _cut_short(reason, vision_s=0.0)
-        opening_sequence, position, cached = self.opening(system, media=clip is not None)
-        if clip is None:
-            sequence = self.context.new_sequence(copy_of=opening_sequence)
-            return Prefilled(sequence, position, "", position, 0, cached, 0.0, 0.0)
-        n = clip.visual_tokens
-        self.context.reserve(n)  # before the ViT, which may take a minute
-        started = time.perf_counter()
+        """Lay the video's pairs, all of them or those that the window before did not have."""
+        started = encoded = time.perf_counter()
+        keys = _contents(clip)
+        header = (system, step, clip.size, economy)
+        known, cached = 0, 0
+        taken = self._reels.take(header, keys, economy.streaming)
+        if taken is None:
+            begun, base, cached = self.opening(system, media=True)
+            size = clip.size[1] // TOKEN_PIXELS, clip.size[0] // TOKEN_PIXELS
+            reel = Reel(header, self.context.new_sequence(copy_of=begun), base, step, size)
+        else:
+            reel, known = taken
         with interrupt.armed(self.context.abort):
             try:
-                visual = [self._encode(frames, interrupt) for frames in clip.patches]
-            except Stopped as stop:
-                return _cut_short(stop.reason, vision_s=time.perf_counter() - started)
-            encoded = time.perf_counter()
-            sequence = self.context.new_sequence(copy_of=opening_sequence)
-            try:
-                if clip.layout == "video":
-                    step = temporal_step(clip.fps, tokens_per_second)
-                    end = self._prefill(sequence, visual, position, step, interrupt)
-                    markers = 0
-                else:
-                    end, markers = self._prefill_pictures(sequence, visual, position, interrupt)
-            except Stopped as stop:
-                self.context.drop_sequence(sequence)
-                return _cut_short(stop.reason, vision_s=encoded - started)
-            except Interrupted:
-                self.context.drop_sequence(sequence)
-                reason = interrupt.reason() or "cancelled"
-                return _cut_short(reason, vision_s=encoded - started)
-            except BaseException:
-                self.context.drop_sequence(sequence)
-                raise
+                reel.move_to(keys, known, self.context)
+                if taken is not None:
+                    cached = reel.base + reel.cells
+                fresh = clip.patches[known:]
+                chosen = changed_pairs(fresh, reel.last, economy.static_below)
+                if self.control is not None:
+                    chosen = sorted(self.control.permutation(len(fresh))[: len(chosen)].tolist())
+                hits = self.embeddings.hits
+                # Before the ViT, which may take a minute.
+                self.context.reserve(len(chosen) * reel.size[0] * reel.size[1])
+                visual = [self._encode(fresh[i], keys[known + i], interrupt) for i in chosen]
+                encoded = time.perf_counter()
+                pruned = 0
+                if chosen:
+                    embeddings = np.stack([each.embeddings for each in visual])
+                    kept = changed_tokens(embeddings, economy)
+                    if self.control is not None:
+                        kept = self.control.permuted(kept.ravel()).reshape(kept.shape)
+                    pruned = int((~kept).sum())
+                    indices = [reel.first + known + i for i in chosen]
+                    reel.lay(self.context, indices, embeddings, kept, interrupt)
+                    reel.last = fresh[chosen[-1]]
+            except BaseException as error:
+                self.context.drop_sequence(reel.sequence)
+                return _stopped(error, interrupt, vision_s=encoded - started)
+        sequence = reel.sequence
+        if economy.streaming and self.context.free_sequences > 2:
+            sequence = self.context.new_sequence(copy_of=reel.sequence)
+            self._reels.hold(reel)
         return Prefilled(
             sequence,
-            end,
+            reel.position,
             VISION_END,
-            tokens=position + n + markers,
-            visual_tokens=n,
+            tokens=reel.base + reel.cells,
+            visual_tokens=reel.cells,
+            cached_tokens=cached,
+            vision_s=encoded - started,
+            prefill_s=time.perf_counter() - encoded,
+            savings=Savings(
+                pairs=len(keys),
+                static=len(fresh) - len(chosen),
+                remembered=self.embeddings.hits - hits,
+                streamed=known,
+                pruned_tokens=pruned,
+            ),
+        )
+
+    def _look_at_pictures(self, clip: FittedClip, system: str, interrupt: Interrupt) -> Prefilled:
+        """Decode pictures one after another, each between markers of its own."""
+        started = encoded = time.perf_counter()
+        begun, position, cached = self.opening(system, media=True)
+        tokens = position + clip.visual_tokens
+        between = self.model.tokenize(VISION_END + VISION_START, special=True)
+        self.context.reserve(clip.visual_tokens)
+        sequence = self.context.new_sequence(copy_of=begun)
+        with interrupt.armed(self.context.abort):
+            try:
+                visual = [self._encode(p, content_key(p), interrupt) for p in clip.patches]
+                encoded = time.perf_counter()
+                for i, picture in enumerate(visual):
+                    if i > 0:
+                        self.context.decode_tokens(sequence, between, position, interrupt.check)
+                        position += len(between)
+                        tokens += len(between)
+                    places = grid_positions(position, picture.grid)
+                    self.context.decode_visual(
+                        sequence, picture.embeddings, places, interrupt.check
+                    )
+                    position = next_position(position, picture.grid)
+            except BaseException as error:
+                self.context.drop_sequence(sequence)
+                return _stopped(error, interrupt, vision_s=encoded - started)
+        return Prefilled(
+            sequence,
+            position,
+            VISION_END,
+            tokens=tokens,
+            visual_tokens=clip.visual_tokens,
             cached_tokens=cached,
             vision_s=encoded - started,
             prefill_s=time.perf_counter() - encoded,
@@ -176,14 +240,21 @@ class Lookout:
         self.embeddings = EmbeddingCache()
         while self._kept:
             self._drop_oldest_kept()
+        while self._reels.drop_oldest():
+            pass
         while self._openings:
             _, (sequence, _) = self._openings.popitem()
             self.context.drop_sequence(sequence)
 
     def _give_way(self, cells: int) -> None:
-        """Drop kept scenes, then the oldest system prompts but the newest, which is built on."""
+        """Drop kept scenes, then videos that may go on, then the oldest system prompts.
+
+        The newest prompt stays, which is built on.
+        """
         while self._kept and cells > self.context.free_cells:
             self._drop_oldest_kept()
+        while cells > self.context.free_cells and self._reels.drop_oldest():
+            pass
         while len(self._openings) > 1 and cells > self.context.free_cells:
             _, (oldest, _) = self._openings.popitem(last=False)
             self.context.drop_sequence(oldest)
@@ -192,49 +263,28 @@ class Lookout:
         _, oldest = self._kept.popitem(last=False)
         self.context.drop_sequence(oldest.sequence)
 
-    def _encode(self, frames: tuple[RGB, ...], interrupt: Interrupt) -> VisualTokens:
+    def _encode(self, frames: tuple[RGB, ...], key: bytes, interrupt: Interrupt) -> VisualTokens:
         interrupt.check()
         height, width, _ = frames[0].shape
-        if not self.embeddings.holds(frames):
-            expected = self.vision.predict_seconds(height * width // (28 * 28))
+        if key not in self.embeddings:
+            expected = self.vision.predict_seconds(height * width // TOKEN_PIXELS**2)
             if expected > interrupt.remaining():
                 raise Stopped("deadline")
-        return self.embeddings.get(frames, self.vision.encode)
-
-    def _prefill_pictures(
-        self, sequence: int, visual: list[VisualTokens], position: int, interrupt: Interrupt
-    ) -> tuple[int, int]:
-        """Decode pictures one after another: the next position, and the marker tokens between."""
-        between = self.model.tokenize(VISION_END + VISION_START, special=True)
-        for i, picture in enumerate(visual):
-            if i > 0:
-                self.context.decode_tokens(sequence, between, position, interrupt.check)
-                position += len(between)
-            position = self._prefill(sequence, [picture], position, 1, interrupt)
-        return position, len(between) * (len(visual) - 1)
-
-    def _prefill(
-        self,
-        sequence: int,
-        visual: list[VisualTokens],
-        position: int,
-        step: int,
-        interrupt: Interrupt,
-    ) -> int:
-        """Decode the patches of one video, or one picture, as one batch: the next position."""
-        _, height, width = visual[0].grid
-        grid = (len(visual), height, width)
-        embeddings = np.concatenate([v.embeddings for v in visual])
-        positions = grid_positions(position, grid, step)
-        self.context.decode_visual(sequence, embeddings, positions, interrupt.check)
-        return next_position(position, grid, step)
+        return self.embeddings.get(key, lambda: self.vision.encode(frames))
 
 
-def _content(clip: FittedClip, system: str, tokens_per_second: float) -> tuple[object, ...]:
-    """What a scene is made of, by its pixels."""
-    pictures = tuple(content_key(frames) for frames in clip.patches)
-    return system, clip.layout, clip.fps, tokens_per_second, pictures
+def _contents(clip: FittedClip) -> tuple[bytes, ...]:
+    return tuple(content_key(frames) for frames in clip.patches)
 
 
 def _cut_short(reason: StopReason, *, vision_s: float) -> Prefilled:
-    return Prefilled(-1, 0, "", 0, 0, 0, vision_s, 0.0, reason)
+    return Prefilled(-1, 0, "", 0, 0, 0, vision_s, 0.0, stopped=reason)
+
+
+def _stopped(error: BaseException, interrupt: Interrupt, *, vision_s: float) -> Prefilled:
+    """What a look that was stopped amounts to; any other error is raised."""
+    if isinstance(error, Stopped):
+        return _cut_short(error.reason, vision_s=vision_s)
+    if isinstance(error, Interrupted):
+        return _cut_short(interrupt.reason() or "cancelled", vision_s=vision_s)
+    raise error

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from miloco_edge.engine.answer import Ask, EmitMany, answer_all
 from miloco_edge.engine.answer import AskOptions as AskOptions
 from miloco_edge.engine.decide import Decided, DecideOptions, HasText, judge, unknown
+from miloco_edge.engine.economy import Savings
 from miloco_edge.engine.ground import ground
 from miloco_edge.engine.interrupt import Interrupt
 from miloco_edge.engine.look import Lookout, Prefilled
@@ -94,6 +95,11 @@ class Scene:
             visual_tokens=self._prefilled.visual_tokens,
             cached_tokens=self._prefilled.cached_tokens,
         )
+
+    @property
+    def savings(self) -> Savings | None:
+        """What the look at a video did without; None for pictures."""
+        return self._prefilled.savings
 
     @property
     def complete(self) -> bool:

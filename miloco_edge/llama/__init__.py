@@ -18,5 +18,6 @@ from miloco_edge.llama.sampling import Sampler as Sampler
 from miloco_edge.llama.sampling import log_softmax as log_softmax
 from miloco_edge.llama.sampling import token_logprob as token_logprob
 from miloco_edge.llama.vision import MAX_TOKENS as MAX_TOKENS
+from miloco_edge.llama.vision import TOKEN_PIXELS as TOKEN_PIXELS
 from miloco_edge.llama.vision import VisionEncoder as VisionEncoder
 from miloco_edge.llama.vision import VisionShape as VisionShape

@@ -152,6 +152,18 @@ class Context:
         llama_cpp.llama_memory_seq_rm(self._memory, sequence, position, -1)
         self._own_cells[sequence] -= cells
 
+    def remove(self, sequence: int, position: int, cells: int) -> None:
+        """Forget the `cells` visual tokens at a temporal position; what follows stays in place.
+
+        For a sequence that nobody shares: `is_shared` tells.
+        """
+        llama_cpp.llama_memory_seq_rm(self._memory, sequence, position, position + 1)
+        self._own_cells[sequence] -= cells
+
+    def is_shared(self, sequence: int) -> bool:
+        """Whether there are copies of a sequence."""
+        return sequence in self._copy_of.values()
+
     def reserve(self, cells: int) -> None:
         """Raise ContextFullError unless `cells` more tokens fit."""
         if cells > self.free_cells:

@@ -8,5 +8,6 @@ from miloco_edge.prompt.chat import opening as opening
 from miloco_edge.prompt.chat import question as question
 from miloco_edge.prompt.positions import grid_positions as grid_positions
 from miloco_edge.prompt.positions import next_position as next_position
+from miloco_edge.prompt.positions import patch_positions as patch_positions
 from miloco_edge.prompt.positions import temporal_step as temporal_step
 from miloco_edge.prompt.thinking import Piece as Piece

@@ -30,6 +30,16 @@ def grid_positions(base: int, grid: tuple[int, int, int], step: int = 1) -> NDAr
     return np.stack([base + t * step, base + h, base + w]).astype(np.int32)
 
 
+def patch_positions(base: int, index: int, size: tuple[int, int], step: int) -> NDArray[np.int32]:
+    """Positions of one temporal patch of a video that began at `base`: (3, h * w) int32.
+
+    `index` counts temporal patches from the video's first, left out or not; `size` is (h, w).
+    """
+    positions = grid_positions(base, (1, *size))
+    positions[0] += index * step
+    return positions
+
+
 def next_position(base: int, grid: tuple[int, int, int], step: int = 1) -> int:
     """Position of the first text token after a grid of visual tokens that began at `base`."""
     t, h, w = grid
