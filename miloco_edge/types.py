@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 Layout = Literal["video", "images"]
 FinishReason = Literal["stop", "length", "deadline", "cancelled"]
+TagWriter = Literal["model", "engine"]
+"""Who wrote a tag of thinking: the model of its own accord, or the engine, by force."""
 
 RGB = NDArray[np.uint8]
 """One picture, (h, w, 3) uint8, RGB."""
@@ -200,6 +202,19 @@ class Answer:
     points: tuple[Point, ...] = ()
     spans: tuple[Span, ...] = ()
     logprobs: tuple[TokenLogprob, ...] | None = field(default=None)
+    thinking_opened_by: TagWriter | None = None
+    """Who wrote the first `<think>`; None where there is none, or a remote server hides it."""
+    thinking_closed_by: TagWriter | None = None
+    """Who wrote its `</think>`. The engine does when a budget is used up or the model would end
+    inside its thought, and takes back a thought that the model opens though it was told not to:
+    it was then opened by the model and closed by the engine, and `thinking` is None.
+    """
+
+    @property
+    def thought(self) -> bool:
+        """Whether the model thought at all, also where that was taken back; blanks do not count."""
+        taken_back = self.thinking_opened_by == "model" and self.thinking_closed_by == "engine"
+        return self.thinking is not None or taken_back
 
 
 Verdict = Literal["yes", "no", "unknown"]

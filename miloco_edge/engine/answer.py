@@ -259,4 +259,6 @@ class _Line:
             found.points,
             found.spans,
             done.logprobs if ask.top_logprobs else None,
+            done.thinking_opened_by,
+            done.thinking_closed_by,
         )

@@ -16,7 +16,7 @@ from miloco_edge.llama import Context, Interrupted, Sampler, TextModel, token_lo
 from miloco_edge.prompt.chat import CLOSE_THINK, EMPTY_THINK
 from miloco_edge.prompt.stops import StopStrings
 from miloco_edge.prompt.thinking import Piece, ThinkParser
-from miloco_edge.types import FinishReason, Sampling, TokenLogprob
+from miloco_edge.types import FinishReason, Sampling, TagWriter, TokenLogprob
 
 Emit = Callable[[Piece], None]
 
@@ -37,6 +37,8 @@ class Generation:
     logprobs: tuple[TokenLogprob, ...]
     first_token_at: float | None
     """time.perf_counter() when the first token was chosen."""
+    thinking_opened_by: TagWriter | None
+    thinking_closed_by: TagWriter | None
 
 
 class Generator:
@@ -66,6 +68,7 @@ class Generator:
         self._interrupt = interrupt
         self._emit = emit
         self._stop = stop
+        self._taken_back = False
         self._restart(think=think)
         self._token_seconds = 0.0
         self._first_token_at: float | None = None
@@ -105,6 +108,8 @@ class Generator:
             self._sampled,
             tuple(self._logprobs),
             self._first_token_at,
+            "model" if self._taken_back else self._parser.opened_by,
+            self._parser.closed_by,
         )
 
     def _loop(self, thought: Sampler, answer: Sampler) -> Steps[Tokens, int, FinishReason]:
@@ -154,6 +159,7 @@ class Generator:
         cells = self.position - self._prompt_end
         self._context.truncate(self.sequence, self._prompt_end, cells)
         self.position = self._prompt_end
+        self._taken_back = True
         self._restart(think=False)
         yield from self._force(EMPTY_THINK)
 
@@ -167,7 +173,7 @@ class Generator:
     def _force(self, text: str) -> Steps[Tokens, int, None]:
         """Put words into the model's mouth."""
         yield from self._decode(self._context.model.tokenize(text, special=True))
-        self._say(self._parser.feed(text))
+        self._say(self._parser.feed(text, by="engine"))
 
     def _decode(self, tokens: Tokens) -> Steps[Tokens, int, None]:
         started = time.perf_counter()

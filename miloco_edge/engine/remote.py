@@ -25,6 +25,7 @@ from miloco_edge.errors import ClosedError, EngineDownError, EngineError
 from miloco_edge.prompt import Piece
 from miloco_edge.prompt.chat import NO_THINK
 from miloco_edge.prompt.decision import WORDS, rule_question
+from miloco_edge.prompt.thinking import CLOSE, OPEN
 from miloco_edge.types import RGB, Answer, Budget, Decision, Preprocessor, Sampling, Timings, Usage
 from miloco_edge.video import Clip, fit
 
@@ -155,7 +156,8 @@ class RemoteEngine:
             except TimeoutError:
                 reason: Any = "cancelled" if call.cancelled else "deadline"
                 return Answer(question, "", None, reason, Usage(), Timings())
-            thinking, text = _split_thought(choice["message"].get("content") or "")
+            content = choice["message"].get("content") or ""
+            thinking, text = _split_thought(content)
             if emit is not None and text:
                 emit(Piece(text))
             return Answer(
@@ -165,6 +167,8 @@ class RemoteEngine:
                 "length" if choice.get("finish_reason") == "length" else "stop",
                 _added(Usage(visual_tokens=visual_tokens), usage),
                 Timings(total_s=time.perf_counter() - began),
+                thinking_opened_by="model" if OPEN in content else None,
+                thinking_closed_by="model" if CLOSE in content else None,
             )
 
         return self._start(work)
@@ -314,10 +318,10 @@ def _verdict(text: str) -> str | None:
 
 
 def _split_thought(text: str) -> tuple[str | None, str]:
-    before, closed, after = text.partition("</think>")
+    before, closed, after = text.partition(CLOSE)
     if not closed:
         return None, text.strip()
-    return before.replace("<think>", "").strip() or None, after.strip()
+    return before.replace(OPEN, "").strip() or None, after.strip()
 
 
 def _pictures(clip: Clip, visual_tokens: int | None) -> tuple[list[str], int]:

@@ -28,8 +28,8 @@ class Reply:
     finish_reason: str
     thought: bool
     """It wrote a thought, asked to or not (a thought under /no_think is taken back)."""
-    closed: bool
-    """It closed its thought itself: no budget did, and it did not end inside."""
+    own_tags: bool
+    """It wrote `<think>` and `</think>` itself: no budget closed its thought."""
     boxes: tuple[Box, ...]
     points: tuple[Point, ...]
     spans: tuple[Span, ...]

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from miloco_edge.evaluate.manifest import Item
 from miloco_edge.evaluate.run import Settings
-from miloco_edge.evaluate.scores import BinaryScore, CategoryScore, Estimate, Scores
+from miloco_edge.evaluate.scores import BinaryScore, CategoryScore, Estimate, Scores, ThinkingScore
 
 
 class Published(Protocol):
@@ -160,9 +160,7 @@ def _details(scores: Scores) -> Iterator[str]:
         yield f"- when: R@0.3 / 0.5 / 0.7 {recall}"
     if (place := scores.point) is not None:
         yield f"- where: {place.boxes} answers with a box, their mIoU {_percent(place.box_miou)}"
-    thinking = scores.thinking
-    closed = "" if thinking.closed is None else f", {thinking.closed} closed it themselves"
-    yield f"- thinking: {thinking.thought} of {thinking.answers} answers held a thought{closed}"
+    yield _thinking(scores.thinking)
     for what, spread in (("look at a clip", scores.look_s), ("question", scores.answer_s)):
         if spread.p50 is not None and spread.p95 is not None:
             yield f"- {what}: p50 {spread.p50:.3f} s, p95 {spread.p95:.3f} s"
@@ -170,6 +168,17 @@ def _details(scores: Scores) -> Iterator[str]:
         yield f"- visual tokens of a clip: {scores.visual_tokens:.0f}"
     if scores.refused:
         yield f"- media that could not be shown: {len(scores.refused)} questions, counted as wrong"
+
+
+def _thinking(found: ThinkingScore) -> str:
+    line = (
+        f"- thinking: {found.thought} of {found.answers} answers held a thought "
+        f"({_percent(found.thought_share, 2)} %)"
+    )
+    if found.own_tags is None:
+        return line
+    own = f"{found.own_tags} ({_percent(found.own_tags_share, 2)} %)"
+    return f"{line}; the model opened and closed it itself in {own}"
 
 
 def _slices(scores: Scores) -> Iterator[str]:
@@ -221,8 +230,8 @@ def _table(columns: Sequence[str], rows: Iterator[tuple[str, ...]]) -> Iterator[
         yield f"| {' | '.join(row)} |"
 
 
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
+def _percent(value: float | None, digits: int = 1) -> str:
+    return "-" if value is None else f"{100 * value:.{digits}f}"
 
 
 def _number(value: float | None) -> str:

@@ -12,7 +12,7 @@ from miloco_edge.engine import Engine, Scene
 from miloco_edge.errors import ContextFullError, MediaError
 from miloco_edge.evaluate.journal import Journal, Reply, key_of
 from miloco_edge.evaluate.manifest import LETTERS, Item
-from miloco_edge.types import Answer, Budget, Layout
+from miloco_edge.types import Budget, Layout
 from miloco_edge.video import Clip
 
 _NO_TIME = 1e-6
@@ -141,19 +141,17 @@ def _ask(scene: Scene, item: Item, settings: Settings, look_s: float) -> Reply:
             top_p=settings.top_p,
             seed=settings.seed,
         ),
-        top_logprobs=1,  # tells a thought that was taken back: see _thought
     )
     answer_s = time.perf_counter() - began
     rules = [item.question] if item.task == "binary" else []
     decided = scene.decide(rules, as_written=True, budget=Budget(seconds=left))
     decision = decided[0] if decided else None
-    thought, closed = _thought(answer, settings)
     return Reply(
         id=item.id,
         text=answer.text,
         finish_reason=answer.finish_reason,
-        thought=thought,
-        closed=closed,
+        thought=answer.thought,
+        own_tags=answer.thinking_opened_by == answer.thinking_closed_by == "model",
         boxes=answer.boxes,
         points=answer.points,
         spans=answer.spans,
@@ -186,18 +184,3 @@ def prompt(item: Item) -> str:
         return f"{item.question}\n{_LETTER}"
     listed = [f"{letter}. {text}" for letter, text in zip(LETTERS, item.options, strict=False)]
     return "\n".join((item.question, *listed, _LETTER))
-
-
-def _thought(answer: Answer, settings: Settings) -> tuple[bool, bool]:
-    """Whether a thought was written, and whether the model closed it itself.
-
-    Under /no_think a thought is taken back by the engine and leaves its tokens in
-    `completion_tokens` alone, not among the answer's log probabilities. When thinking, a token of
-    neither thought nor answer is the end of the turn inside a thought.
-    """
-    outside = answer.usage.completion_tokens - len(answer.logprobs or ())
-    if not settings.think:
-        return outside > 0 or answer.thinking is not None, False
-    thinking = answer.usage.thinking_tokens
-    ended = answer.finish_reason in ("stop", "length")
-    return thinking > 0, 0 < thinking < settings.think_tokens and outside == thinking and ended

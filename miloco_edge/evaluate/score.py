@@ -87,12 +87,7 @@ def score(items: Sequence[Item], replies: Sequence[Reply], *, think: bool) -> Sc
         point=_point(point),
         exact=_share(judged["exact"]),
         slices=_slices([judged[task] for task in TASKS]),
-        thinking=ThinkingScore(
-            think,
-            len(answered),
-            sum(reply.thought for reply in answered),
-            sum(reply.closed for reply in answered) if think else None,
-        ),
+        thinking=_thinking(answered, think=think),
         look_s=_spread(looks),
         answer_s=_spread([reply.answer_s for reply in answered]),
         visual_tokens=metrics.mean([r.visual_tokens for r in answered if r.look_s is not None]),
@@ -220,6 +215,18 @@ def _point(judged: _Judged) -> PointScore | None:
         boxes=len(boxes),
         box_miou=metrics.mean(boxes),
         categories=judged.by_category(right),
+    )
+
+
+def _thinking(answered: Sequence[Reply], *, think: bool) -> ThinkingScore:
+    own_tags = [reply.own_tags for reply in answered] if think else []
+    return ThinkingScore(
+        think,
+        len(answered),
+        sum(reply.thought for reply in answered),
+        sum(own_tags) if think else None,
+        metrics.mean([reply.thought for reply in answered]),
+        metrics.mean(own_tags),
     )
 
 

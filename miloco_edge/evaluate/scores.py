@@ -113,8 +113,12 @@ class ThinkingScore:
     answers: int
     thought: int
     """Answers with a thought, also one that was taken back under /no_think."""
-    closed: int | None
-    """Thoughts that the model closed itself; None under /no_think."""
+    own_tags: int | None
+    """Answers whose `<think>` and `</think>` the model wrote itself; None under /no_think."""
+    thought_share: float | None
+    """Of the answers; a model that keeps to /no_think has 0 there."""
+    own_tags_share: float | None
+    """Of the answers; None under /no_think."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from miloco_edge.types import TagWriter
+
 OPEN, CLOSE = "<think>", "</think>"
 
 
@@ -39,11 +41,17 @@ class ThinkParser:
         self._raw = ""
         self._emitted = 0
         self.opened = False
+        self.opened_by: TagWriter | None = None
+        self.closed_by: TagWriter | None = None
         self._decided = False
 
-    def feed(self, text: str) -> list[Piece]:
-        """Take the next text; return what is certain by now."""
+    def feed(self, text: str, by: TagWriter = "model") -> list[Piece]:
+        """Take the next text, and who wrote it; return what is certain by now."""
         self._raw += text
+        if self.opened_by is None and OPEN in self._raw:
+            self.opened_by = by
+        if self.closed_by is None and CLOSE in self._raw:
+            self.closed_by = by
         if not self._decided and not self._decide():
             return []
         return self._advance(final=False)

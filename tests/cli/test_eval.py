@@ -75,7 +75,10 @@ def test_the_document_the_page_and_the_journal(
     assert scores["temporal"]["miou"]["value"] == 0
     assert scores["point"] is scores["choice"] is scores["exact"] is None
     assert scores["look_s"]["n"] == 7 and scores["answer_s"]["p95"] > 0
-    assert scores["thinking"] == {"think": False, "answers": 7, "thought": 0, "closed": None}
+    assert scores["thinking"] == {
+        "think": False, "answers": 7, "thought": 0, "own_tags": None, "thought_share": 0.0,
+        "own_tags_share": None,
+    }  # fmt: skip
     assert document["published"][0]["rows"][0][0] == "Watch TV"
     text = page.read_text()
     assert "| reading | 3 | 3 |" in text and "*90.8*" in text

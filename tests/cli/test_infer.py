@@ -155,6 +155,7 @@ def test_thinking_goes_to_stderr(run: Run, base: list[object]) -> None:
     answer = json.loads(out)["answers"][0]
     assert code == 0
     assert answer["usage"]["thinking_tokens"] == 8
+    assert (answer["thinking_opened_by"], answer["thinking_closed_by"]) == (None, "engine")
     assert answer["usage"]["completion_tokens"] <= 16
 
 

@@ -121,6 +121,7 @@ def test_thinking_is_closed_at_its_budget(engine: Engine, clip: Clip) -> None:
     assert answer.usage.thinking_tokens == 8
     assert answer.thinking
     assert 8 < answer.usage.completion_tokens <= 20
+    assert (answer.thinking_opened_by, answer.thinking_closed_by) == (None, "engine")
 
 
 def test_no_thinking_budget_means_an_empty_thought(engine: Engine, clip: Clip) -> None:
@@ -128,6 +129,8 @@ def test_no_thinking_budget_means_an_empty_thought(engine: Engine, clip: Clip) -
     with engine.look(clip) as scene:
         answer = scene.ask("What?", budget=budget, think=True, sampling=GREEDY)
     assert (answer.thinking, answer.usage.thinking_tokens) == (None, 0)
+    assert (answer.thinking_opened_by, answer.thinking_closed_by) == ("engine", "engine")
+    assert not answer.thought
     assert answer.usage.completion_tokens > 0
 
 
@@ -142,6 +145,7 @@ def test_thinking_and_answer_are_told_apart(
     assert "".join(p.text for p in pieces if not p.thinking) == "yes"
     assert (stream.answer.thinking, stream.answer.text) == ("hello", "yes")
     assert stream.answer.finish_reason == "stop"
+    assert stream.answer.thinking_opened_by == stream.answer.thinking_closed_by == "model"
 
 
 def test_a_thought_under_no_think_is_taken_back(
@@ -153,6 +157,9 @@ def test_a_thought_under_no_think_is_taken_back(
         assert [p.text for p in stream] == ["yes"]
     assert (stream.answer.thinking, stream.answer.text) == (None, "yes")
     assert stream.answer.usage.thinking_tokens == 0
+    assert stream.answer.thought
+    assert stream.answer.thinking_opened_by == "model"
+    assert stream.answer.thinking_closed_by == "engine"
 
 
 def test_a_thought_that_ends_the_turn_is_followed_by_an_answer(
@@ -162,6 +169,7 @@ def test_a_thought_that_ends_the_turn_is_followed_by_an_answer(
     with engine.look(clip) as scene:
         answer = scene.ask("What?", think=True)
     assert (answer.thinking, answer.text) == ("hello", "yes")
+    assert (answer.thinking_opened_by, answer.thinking_closed_by) == ("model", "engine")
 
 
 def test_a_deadline_that_has_passed_is_said_not_guessed(engine: Engine, clip: Clip) -> None:

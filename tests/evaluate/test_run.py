@@ -156,8 +156,8 @@ def test_thinking_is_counted(engine: Engine, items: list[Item]) -> None:
     # Random weights never write the tags.
     (thinking,) = ask(engine, items[:1], replace(SETTINGS, think=True))
     (direct,) = ask(engine, items[:1], SETTINGS)
-    assert not direct.thought and not direct.closed
-    assert not thinking.closed
+    assert not direct.thought and not direct.own_tags
+    assert not thinking.own_tags
 
 
 def test_smart_home_answers_are_json(engine: Engine, items: list[Item]) -> None:

@@ -15,7 +15,7 @@ from miloco_edge.evaluate.scores import Part
 from miloco_edge.types import Box, Point, Span
 
 BLANK = Reply(
-    id="", text="", finish_reason="stop", thought=False, closed=False, boxes=(), points=(),
+    id="", text="", finish_reason="stop", thought=False, own_tags=False, boxes=(), points=(),
     spans=(), p_yes=None, outside_mass=None, decision=None, look_s=None, answer_s=0.1,
     visual_tokens=64, thinking_tokens=0, completion_tokens=2,
 )  # fmt: skip
@@ -124,13 +124,15 @@ def test_slices_by_marks_and_splits() -> None:
 
 def test_thinking_latency_and_refusals() -> None:
     items, replies = columns(PAIRS)
-    replies[0] = replace(replies[0], thought=True, closed=True)
+    replies[0] = replace(replies[0], thought=True, own_tags=True)
     replies[1] = replace(replies[1], thought=True)
     replies[4] = replace(replies[4], text="", refused="cut short", p_yes=None, look_s=None)
     found = score(items, replies, think=True)
     thinking = found.thinking
-    assert (thinking.answers, thinking.thought, thinking.closed) == (4, 2, 1)
-    assert score(items, replies, think=False).thinking.closed is None
+    assert (thinking.answers, thinking.thought, thinking.own_tags) == (4, 2, 1)
+    assert (thinking.thought_share, thinking.own_tags_share) == (0.5, 0.25)
+    direct = score(items, replies, think=False).thinking
+    assert (direct.thought_share, direct.own_tags, direct.own_tags_share) == (0.5, None, None)
     assert (found.look_s.n, found.look_s.p50) == (4, 2.5)
     assert found.look_s.p95 == pytest.approx(3.85)
     assert found.refused == {items[4].id: "cut short"}

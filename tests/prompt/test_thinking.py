@@ -61,5 +61,20 @@ def test_a_thought_under_no_think_is_noticed_before_anything_is_said(size: int) 
     assert said == []
 
 
+@pytest.mark.parametrize("think", [False, True])
+def test_who_wrote_the_tags_is_known(think: bool) -> None:
+    own, helped, silent = (ThinkParser(think=think) for _ in range(3))
+    for text in ("<th", "ink>", "\n\n", "</thi", "nk>", "Yes <think>"):
+        own.feed(text)
+    assert (own.opened_by, own.closed_by) == ("model", "model")
+    helped.feed("<think>\n")
+    assert (helped.opened_by, helped.closed_by) == ("model", None)
+    helped.feed("\n</think>\n", by="engine")
+    helped.feed("</think>")
+    assert (helped.opened_by, helped.closed_by) == ("model", "engine")
+    silent.feed("Yes")
+    assert (silent.opened_by, silent.closed_by) == (None, None)
+
+
 def test_repeated_tags() -> None:
     assert split_thinking("<think>a</think><think>b</think>Yes") == ("a\nb", "Yes")
