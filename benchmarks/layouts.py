@@ -21,15 +21,15 @@ from typing import Literal
 from unittest.mock import patch
 
 from benchmarks.host import describe_host
-from miloco_edge import Engine
+from miloco_edge import Economy, Engine
 from miloco_edge.engine.interrupt import Interrupt
-from miloco_edge.engine.look import Lookout
+from miloco_edge.engine.look import Lookout, Prefilled
 from miloco_edge.evaluate.journal import Journal
 from miloco_edge.evaluate.manifest import Item, read_manifest
 from miloco_edge.evaluate.run import Settings, ask_all
 from miloco_edge.evaluate.score import score
 from miloco_edge.evaluate.scores import Estimate, Scores
-from miloco_edge.types import VisualTokens
+from miloco_edge.video import FittedClip
 from quantize import quantize
 
 TYPES = ("bf16", "q8_0", "q6_k", "q4_k_m", "q4_0", "iq4_xs")
@@ -100,21 +100,18 @@ def laid_out(layout: Layout) -> Iterator[None]:
     if layout != "pairs":
         yield
         return
-    as_one = Lookout._prefill
 
-    def prefill(
+    def in_turn(
         self: Lookout,
-        sequence: int,
-        visual: list[VisualTokens],
-        position: int,
+        clip: FittedClip,
+        system: str,
         step: int,
+        economy: Economy,
         interrupt: Interrupt,
-    ) -> int:
-        if len(visual) == 1:
-            return as_one(self, sequence, visual, position, step, interrupt)
-        return self._prefill_pictures(sequence, visual, position, interrupt)[0]
+    ) -> Prefilled:
+        return self._look_at_pictures(clip, system, interrupt)
 
-    with patch.object(Lookout, "_prefill", prefill):
+    with patch.object(Lookout, "_look_at_video", in_turn):
         yield
 
 

@@ -1,0 +1,184 @@
+"""Put the same questions to everybody in turns, and write what came of it.
+
+    python -m benchmarks.peers MODEL --tools .reference/build/bin --out peers.json
+
+MODEL is a folder with a pair. Who is not here is named in the result with the reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.host import describe_host
+from benchmarks.peers import frames, report
+from benchmarks.peers.contest import Contestant, hold
+from benchmarks.peers.mtmd_cli import MtmdCli
+from benchmarks.peers.process import PythonSide
+from benchmarks.peers.servers import example_server, llama_server
+from miloco_edge import registry
+from miloco_edge.measure.facts import facts_of
+from miloco_edge.measure.film import write_film
+from miloco_edge.measure.host import physical_cores
+
+OURS, TUNED = "miloco-edge", "miloco-edge, tuned"
+SAME, OTHER = "the same files", "tuned files"
+
+
+def contestants(arguments: argparse.Namespace, system: str) -> list[Contestant]:
+    """Everybody, here or not."""
+    files = registry.resolve(arguments.model)
+    text, mmproj = files.text.resolve(), files.mmproj.resolve()
+    threads, context = arguments.threads, arguments.context
+    size = {"threads": threads, "context": context}
+    pair = {"text": str(text), "mmproj": str(mmproj)}
+    python = Path(sys.executable)
+    tools, script = arguments.tools, arguments.example_server
+
+    def side(
+        name: str, layout: str, kind: str, module: str, config: Any, interpreter: Path = python
+    ) -> Contestant:
+        start = partial(PythonSide, interpreter, module, {**size, **config})
+        return Contestant(name, layout, kind, start)
+
+    def program(name: str, file: str, layout: str, start: Any) -> Contestant:
+        if tools is None or not (tools / file).is_file():
+            return Contestant(name, layout, SAME, missing=f"no {file} in --tools")
+        ready = partial(start, tools / file, text, mmproj, **size)
+        return Contestant(name, layout, SAME, ready, warms_up=file != "llama-mtmd-cli")
+
+    found = [side(OURS, "video", SAME, "side_miloco_edge", {"model": str(arguments.model)})]
+    if arguments.tuned is not None:
+        config = {"model": str(arguments.tuned), "profile": True}
+        found.append(side(TUNED, "video", OTHER, "side_miloco_edge", config))
+    cli = partial(MtmdCli, system=system, tokens=arguments.tokens)
+    found += [
+        program("llama-mtmd-cli", "llama-mtmd-cli", "images", cli),
+        program("llama-server", "llama-server", "images", llama_server),
+        program(
+            "llama-server, video", "llama-server", "video", partial(llama_server, as_video=True)
+        ),
+        side("llama-cpp-python, chat handler", "images", SAME, "side_chat_handler", pair),
+    ]
+    name = "llama-cpp-python, example server"
+    if script is None:
+        found.append(Contestant(name, "images", SAME, missing="no --example-server"))
+    else:
+        start = partial(
+            example_server, arguments.reference_python or python, script, text, mmproj, **size
+        )
+        found.append(Contestant(name, "images", SAME, start))
+    for name, path, option, module, config, interpreter in (
+        (
+            report.REFERENCE, arguments.checkpoint, "--checkpoint", "side_transformers",
+            {"checkpoint": str(arguments.checkpoint), "dtype": arguments.dtype},
+            arguments.reference_python or python,
+        ),
+        (
+            "OpenVINO GenAI", arguments.openvino, "--openvino", "side_openvino",
+            {"openvino": str(arguments.openvino)}, arguments.openvino_python or python,
+        ),
+    ):  # fmt: skip
+        kind = arguments.dtype if option == "--checkpoint" else "INT4 by optimum-intel"
+        if path is None:
+            found.append(Contestant(name, "video", kind, missing=f"no {option}"))
+        else:
+            found.append(side(name, "video", kind, module, config, interpreter))
+    return [each for each in found if not arguments.only or each.name in arguments.only]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line, hold the rounds, write."""
+    parsed = parse(arguments)
+    facts = frames.facts_of(parsed.model)
+    count = parsed.rounds * parsed.requests
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        film = parsed.clip or write_film(work / "film.mp4")
+        # The last is for warming up: nobody is asked it again.
+        made = frames.from_film(film, count + 1, work / "film", facts, parsed.tokens)
+        asked, warm_up = made[:count], made[count]
+        if parsed.manifest is not None:
+            asked = frames.from_manifest(
+                parsed.manifest, count, work / "items", facts, parsed.tokens,
+                registry.resolve(parsed.model).preprocessor,
+            )  # fmt: skip
+        warm_up = replace(warm_up, frames=warm_up.frames[:2], video=None)
+        rounds = [asked[i : i + parsed.requests] for i in range(0, count, parsed.requests)]
+        decode = frames.text_alone(parsed.depth, facts, parsed.tokens) if parsed.depth else None
+        everybody = contestants(parsed, facts.system)
+        records = hold(everybody, rounds, warm_up, decode, lambda line: print(line, flush=True))
+    ours = [r.contestant.name for r in records if r.contestant.name in (OURS, TUNED)]
+    found = report.document(records, ours, _about(parsed, ours))
+    parsed.out.write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n")
+    table = report.markdown(found)
+    parsed.out.with_suffix(".md").write_text(table)
+    print(table)
+
+
+def _about(parsed: argparse.Namespace, ours: list[str]) -> dict[str, Any]:
+    """What else a figure needs beside it."""
+    folders = {SAME: parsed.model, OTHER: parsed.tuned}
+    pairs = {kind: registry.resolve(path) for kind, path in folders.items() if path is not None}
+    same = pairs[SAME]
+    facts = facts_of(registry.read_header(same.text), registry.read_header(same.mmproj))
+    return {
+        "host": describe_host(),
+        "load_average": os.getloadavg(),
+        "threads": parsed.threads,
+        "context": parsed.context,
+        "rounds": parsed.rounds,
+        "requests": parsed.requests,
+        "tokens": parsed.tokens,
+        "ours": ours,
+        "models": {
+            kind: {"name": f.name, "file_type": f.file_type, "sha256": f.sha256}
+            for kind, f in pairs.items()
+        },
+        "file_bytes": {
+            kind: f.text.stat().st_size + f.mmproj.stat().st_size for kind, f in pairs.items()
+        },
+        "kv_bytes": facts.kv_bytes * parsed.context,
+    }
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.peers", description=(__doc__ or "").partition("\n")[0]
+    )
+    path = {"type": Path}
+    parser.add_argument("model", help="folder with a pair", **path)
+    parser.add_argument("--tuned", help="folder with our own types of the same weights", **path)
+    parser.add_argument("--tools", help="folder with llama-server and llama-mtmd-cli", **path)
+    parser.add_argument(
+        "--example-server", help="llama-cpp-python's examples/server/server.py", **path
+    )
+    parser.add_argument("--checkpoint", help="the checkpoint, for transformers", **path)
+    parser.add_argument("--dtype", default="float32", help="transformers' type")
+    parser.add_argument("--openvino", help="the model as optimum-intel converts it", **path)
+    parser.add_argument("--reference-python", help="a Python with torch and transformers", **path)
+    parser.add_argument("--openvino-python", help="a Python with openvino-genai", **path)
+    parser.add_argument("--clip", help="a film; one is drawn where there is none", **path)
+    parser.add_argument("--manifest", help="ask its questions about videos instead", **path)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--requests", type=int, default=1, help="questions in each round")
+    parser.add_argument("--tokens", type=int, default=32, help="of each answer, at most")
+    parser.add_argument("--depth", type=int, default=448, help="tokens before decode; 0: none")
+    parser.add_argument("--threads", type=int, default=physical_cores())
+    parser.add_argument("--context", type=int, default=4096)
+    parser.add_argument("--only", action="append", help="this one alone (may be repeated)")
+    parser.add_argument("--out", required=True, help="JSON; the table beside it as .md", **path)
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main()

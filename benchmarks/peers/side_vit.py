@@ -1,0 +1,46 @@
+"""The ViT alone: frame pairs through libmtmd, no language model at work beside it."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.peers import child
+from benchmarks.peers.request import Reading, Request
+from benchmarks.peers.side_miloco_edge import Native
+from miloco_edge import registry
+from miloco_edge.llama import TextModel, VisionEncoder, VisionShape
+
+
+def main() -> None:
+    """Load and encode."""
+    config = child.config()
+    native = Native()
+    native.watch()
+    files = registry.resolve(config["model"])
+    # libmtmd wants a text model beside it. Mapped and not repacked, it is hardly read.
+    model = TextModel(files.text, file_type=files.file_type, repack=False, mmap=True)
+    known = registry.read_header(files.mmproj).metadata
+    shape = VisionShape(
+        layers=int(known["clip.vision.block_count"]),
+        hidden=int(known["clip.vision.embedding_length"]),
+        ffn=int(known["clip.vision.feed_forward_length"]),
+    )
+    vision = VisionEncoder(files.mmproj, model, shape, threads=config["threads"], use_gpu=False)
+
+    def answer(request: Request) -> Reading:
+        frames = [np.asarray(Image.open(path).convert("RGB")) for path in request.frames]
+        with native.counted() as spent:
+            began = time.perf_counter()
+            for first, second in zip(frames[::2], frames[1::2], strict=True):
+                vision.encode((first, second))
+            total = time.perf_counter() - began
+            return Reading(total, total, "", own={"native_s": spent()})
+
+    child.serve(answer, {"pairs_merged": vision.merges_pairs})
+
+
+if __name__ == "__main__":
+    main()
