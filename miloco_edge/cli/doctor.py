@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.metadata
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -18,7 +17,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -44,6 +43,9 @@ from miloco_edge.measure.host import (
 from miloco_edge.measure.probe import probe
 from miloco_edge.registry import cache, check_pair, read_header, resolve
 from miloco_edge.registry.verify import verify
+
+if TYPE_CHECKING:
+    from miloco_edge.hub.settings import MqttSink
 
 _CONTEXT = 8192  # Engine.load's own
 _TIMEOUT_S = 5.0
@@ -158,7 +160,7 @@ def _home(home: Path | None, cameras: tuple[str, ...]) -> Iterator[Finding]:
         yield _camera(f"camera {name}", camera.source)
     for sink in read.sinks.values():
         if isinstance(sink, MqttSink):
-            yield _broker(f"broker {sink.name}", sink.host, sink.port)
+            yield _broker(sink)
     where = read.journal.path.parent
     if where.is_dir():
         yield check_disk(f"the journal, {where}", shutil.disk_usage(where).free)
@@ -185,16 +187,25 @@ def _camera(name: str, source: Any) -> Finding:
     return Finding(name, "ok", f"{width}x{height}, the first picture after {took:.1f} s")
 
 
-def _broker(name: str, host: str, port: int) -> Finding:
-    """Whether something listens there."""
+def _broker(sink: MqttSink) -> Finding:
+    """Whether a broker lets us in, with the home's certificates and login."""
+    name, where = f"broker {sink.name}", f"{sink.host}:{sink.port}"
     try:
-        socket.create_connection((host, port), timeout=_TIMEOUT_S).close()
+        from miloco_edge.serve.mqtt_client import try_once
+    except ModuleNotFoundError:
+        return Finding(
+            name, "problem", "the extra mqtt is missing", "pip install 'miloco-edge[mqtt]'"
+        )
+    try:
+        try_once(sink, _TIMEOUT_S)
     except OSError as error:
         return Finding(
-            name, "problem", f"expected a broker at {host}:{port}, got: {error}",
-            "start it (`systemctl start mosquitto`), or correct host and port in home.toml",
+            name, "problem", f"expected a broker at {where}, got: {error}",
+            "start it (`systemctl start mosquitto`), or correct [sink.mqtt] in home.toml and the "
+            f"secrets sink.{sink.name}.user and sink.{sink.name}.password",
         )  # fmt: skip
-    return Finding(name, "ok", f"{host}:{port} answers")
+    tls = " with TLS" if sink.tls else ""
+    return Finding(name, "ok", f"{where} let us in{tls}")
 
 
 def _pinned(package: str) -> str:

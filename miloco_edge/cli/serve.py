@@ -12,6 +12,7 @@ import click
 from miloco_edge import registry
 from miloco_edge.cli.options import json_option, load_options
 from miloco_edge.cli.output import Output
+from miloco_edge.cli.sinks import sink_kinds
 from miloco_edge.engine.child import ChildEngine
 from miloco_edge.engine.engine import MAX_CONTEXT, LoadOptions
 from miloco_edge.engine.protocol import WindowEngine
@@ -107,6 +108,7 @@ def serve_command(
         certificate=tls_cert,
         key=tls_key,
         listening=listening,
+        alive=(lambda: None) if hub is None else hub.status,
     )
 
 
@@ -153,8 +155,9 @@ def _engine(
         facts = _facts_of_server(ref)
     else:
         facts = _facts(ref, load)
+    kinds = sink_kinds(home)
     engine = engine_for(home)
-    return engine, facts, Hub(home, engine)
+    return engine, facts, Hub(home, engine, sinks=kinds)
 
 
 def _facts(ref: str | None, load: LoadOptions) -> Any:

@@ -16,6 +16,7 @@ import click
 
 from miloco_edge.cli.options import json_option
 from miloco_edge.cli.output import Output
+from miloco_edge.cli.sinks import sink_kinds
 from miloco_edge.errors import MilocoEdgeError
 from miloco_edge.hub import config
 from miloco_edge.hub.connect import engine_for
@@ -23,6 +24,7 @@ from miloco_edge.hub.event import Event, rfc3339
 from miloco_edge.hub.hub import Hub
 from miloco_edge.hub.replay import replay
 from miloco_edge.hub.settings import Home
+from miloco_edge.serve.systemd import service
 
 _REFRESH_S = 0.5
 _LOOK_AT_FILE_S = 2.0
@@ -68,17 +70,18 @@ def watch_command(
         return
     if camera is not None:
         raise click.UsageError("--camera goes with --replay")
+    kinds = sink_kinds(home)
     stop = threading.Event()
     with _terminated(stop):
         engine = engine_for(home)
         try:
             output.note("loading the model")
             engine.load()  # a model that is not there is said now, not with the first window
-            hub = Hub(home, engine)
+            hub = Hub(home, engine, sinks=kinds)
         except BaseException:
             engine.close()
             raise
-        with hub:
+        with hub, service(hub.status):
             _watch(output, hub, stop)
 
 

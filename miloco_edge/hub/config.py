@@ -238,7 +238,9 @@ def _sink(name: str, table: Table, path: Path, environ: Mapping[str, str]) -> Si
     match kind:
         case "mqtt":
             given = {"name": name, "user": user, "password": password}
-            return settings.read(MqttSink, given=given)
+            mqtt = settings.read(MqttSink, given=given)
+            files = {n: getattr(mqtt, n) for n in ("ca", "certificate", "key")}
+            return replace(mqtt, **{n: path.parent / file for n, file in files.items() if file})
         case "lines":
             lines = settings.read(LinesSink, given={"name": name})
             return replace(lines, path=path.parent / lines.path)

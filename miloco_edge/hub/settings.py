@@ -5,17 +5,21 @@
 
 from __future__ import annotations
 
+import re
 import zoneinfo
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from miloco_edge.engine.economy import Mode
 from miloco_edge.hub.gate import GateSettings
 from miloco_edge.hub.rules import Rule
 from miloco_edge.hub.secrets import Secret
 from miloco_edge.video.address import Address
 from miloco_edge.video.mask import Polygon
+
+_TOPIC = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
 
 
 def _positive(settings: Any, *names: str) -> None:
@@ -64,6 +68,8 @@ class EngineSettings:
     gpu_layers: int | Literal["auto"] = "auto"
     visual_tokens: int | None = None
     """Of a window at most."""
+    mode: Mode = "live"
+    """What windows may leave out: "live", what changes no answer in our tests; "exact", nothing."""
     unload_after_s: float | None = None
     """Give the model's memory back after so long without work; None: never."""
     resident_bytes: int | None = None
@@ -99,16 +105,40 @@ class MqttSink:
     name: str
     host: str = "127.0.0.1"
     port: int = 1883
+    """Brokers take TLS at another, 8883."""
     tls: bool = False
+    ca: Path | None = None
+    """Whose certificates are trusted, PEM; None: those that the system trusts."""
+    certificate: Path | None = None
+    """The client's own, PEM, where the broker asks for one; with `key`."""
+    key: Path | None = None
     prefix: str = "miloco_edge"
+    """Of all topics, and of Home Assistant's ids: one for each hub at a broker."""
     discovery: str | None = "homeassistant"
     """Prefix of Home Assistant's discovery; "" for none."""
+    ask: bool = True
+    """Whether who may publish at the broker may ask about the cameras."""
+    ask_s: float = 60.0
+    """Longest that an answer may take."""
+    pictures: bool = False
+    """Whether pictures of events are published, where the journal keeps such."""
     user: Secret | None = None
     password: Secret | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.port < 65536:
             raise ValueError(f"MqttSink.port: expected from 1 to 65535, got {self.port}")
+        _positive(self, "ask_s")
+        for name in ("prefix", "discovery"):
+            value = getattr(self, name)
+            if not _TOPIC.fullmatch(value or "") and (value or name == "prefix"):
+                raise ValueError(
+                    f"MqttSink.{name}: expected a topic of letters, digits, _ and -, got {value!r}"
+                )
+        if not self.tls and (self.ca or self.certificate or self.key):
+            raise ValueError("MqttSink.tls: expected true with ca, certificate and key, got false")
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("MqttSink.certificate: expected it and key together, got one of them")
 
 
 @dataclass(frozen=True)

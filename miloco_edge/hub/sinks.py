@@ -125,7 +125,7 @@ class Outlet:
         self._more = journal is not None
         """Whether the journal holds what is not among those that wait."""
         self._changed = threading.Condition()
-        self._closed = False
+        self._closed = self._hurried = False
         self._thread = threading.Thread(
             target=self._run, name=f"miloco-edge sink {sink.name}", daemon=True
         )
@@ -143,6 +143,12 @@ class Outlet:
                 else:
                     self._waiting.pop()
                     self._more = True
+            self._changed.notify_all()
+
+    def hurry(self) -> None:
+        """Try again now what is to be tried again later: the sink can be reached."""
+        with self._changed:
+            self._hurried = True
             self._changed.notify_all()
 
     def close(self, timeout_s: float = 0.5) -> None:
@@ -163,7 +169,8 @@ class Outlet:
             with self._changed:
                 if failures:
                     wait = _BACKOFF_S[min(failures, len(_BACKOFF_S)) - 1]
-                    self._changed.wait_for(lambda: self._closed, wait)
+                    self._changed.wait_for(lambda: self._closed or self._hurried, wait)
+                    self._hurried = False
                 else:
                     if not self._waiting:
                         self._fetch()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from miloco_edge.engine.protocol import EngineState
@@ -58,6 +58,8 @@ class Status:
     journal_error: str | None
     sinks: Mapping[str, str | None]
     """By name, why it cannot be reached."""
+    feeds: Mapping[str, FeedStatus] = field(default_factory=dict)
+    """By camera, those included that no rule is about."""
 
 
 def status_of(hub: Hub, now: float) -> Status:
@@ -96,4 +98,5 @@ def status_of(hub: Hub, now: float) -> Status:
         hub._tokens.last_hour(now),
         hub.journal.error,
         {outlet.sink.name: outlet.error for outlet in hub.outlets},
+        {name: feed.status for name, feed in hub._feeds.items()},
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from miloco_edge.serve.app import drain
 from miloco_edge.serve.settings import Limits
+from miloco_edge.serve.systemd import service
+
+_PATIENCE_S = 10.0
+"""Longest that the loop may take to get round to the watchdog."""
 
 
 def run(
@@ -26,11 +31,13 @@ def run(
     certificate: Path | None = None,
     key: Path | None = None,
     listening: Callable[[str], None] = lambda address: None,
+    alive: Callable[[], object] = lambda: None,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C; then let those who are being answered end, and go.
 
-    `listening` is called with the address once connections are taken. Raises OSError where the
-    address cannot be had.
+    `listening` is called with the address once connections are taken. `alive` raises or hangs
+    where what is served does not go on, so that systemd's watchdog ends it. Raises OSError where
+    the address cannot be had.
     """
     config = uvicorn.Config(
         app,
@@ -51,7 +58,7 @@ def run(
         shown = f"[{host}]" if ":" in host else host
         scheme = "http" if certificate is None else "https"
         address = f"{scheme}://{shown}:{taken.getsockname()[1]}"
-        _Server(config, app, lambda: listening(address)).run(sockets=[taken])
+        _Server(config, app, lambda: listening(address), alive).run(sockets=[taken])
     finally:
         taken.close()
 
@@ -71,18 +78,33 @@ def _bind(host: str, port: int) -> socket.socket:
 class _Server(uvicorn.Server):
     """Says when it listens, and sends away who waits when it is told to stop."""
 
-    def __init__(self, config: uvicorn.Config, app: Starlette, begun: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        app: Starlette,
+        begun: Callable[[], None],
+        alive: Callable[[], object] = lambda: None,
+    ) -> None:
         super().__init__(config)
-        self._app, self._begun = app, begun
+        self._app, self._begun, self._alive = app, begun, alive
+        self._service = ExitStack()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's."""
         await super().startup(sockets)
         if self.started:
             self._begun()
+            loop = asyncio.get_running_loop()
+
+            def alive() -> None:
+                asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(_PATIENCE_S)
+                self._alive()
+
+            self._service.enter_context(service(alive))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's, after sending away who waits."""
+        self._service.close()
         drain(self._app)
         await super().shutdown(sockets)
 

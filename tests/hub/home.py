@@ -112,9 +112,10 @@ def home(folder: Path, *rules: Rule, cameras: Sequence[str] = ("hall",), **chang
 class Camera(Pushed):
     """Pushes a noisy picture of some brightness, 25 times a second, until it is stopped."""
 
-    def __init__(self, name: str = "hall", level: int = 40) -> None:
+    def __init__(self, name: str = "hall", level: int = 40, every_s: float = 0.04) -> None:
         super().__init__(name)
         object.__setattr__(self, "level", level)
+        object.__setattr__(self, "every_s", every_s)
         object.__setattr__(self, "stopped", threading.Event())
 
     def show(self, level: int) -> None:
@@ -131,7 +132,7 @@ class Camera(Pushed):
         random = np.random.default_rng(3)
         y, x = np.mgrid[0:48, 0:64]
         pattern = ((x // 8 + y // 8) % 2 * 40)[..., None]
-        while not self.stopped.wait(0.04):  # type: ignore[attr-defined]
+        while not self.stopped.wait(self.every_s):  # type: ignore[attr-defined]
             noise = random.integers(-3, 4, (48, 64, 3))
             level = self.level  # type: ignore[attr-defined]
             self.push(np.clip(level + pattern - 20 + noise, 0, 255).astype(np.uint8))

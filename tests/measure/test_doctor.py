@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from miloco_edge.cli import doctor
 from miloco_edge.cli.output import Output
+from miloco_edge.hub.settings import MqttSink
 from miloco_edge.measure.checks import (
     FEATURES,
     build_features,
@@ -164,6 +166,7 @@ def test_the_command(pair: Path, tmp_path: Path) -> None:
     assert found["model"]["status"] == "ok" and "checksums are right" in found["model"]["found"]
     assert found["camera film"]["status"] == "ok" and "448x252" in found["camera film"]["found"]
     assert found[f"camera {tmp_path / 'none'}"]["status"] == "problem"
+    assert found["broker here"]["status"] == "problem", "it takes connections and says nothing"
     assert (document["ok"], result.exit_code) == (False, 1)
     for name in ("python", "llama.cpp", "kernels", "gpu", "video", "memory", "clock", "disk"):
         assert name in found
@@ -177,6 +180,12 @@ def test_a_model_that_is_not_there_is_a_problem_if_it_was_named(tmp_path: Path) 
 def test_a_broker() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert doctor._broker("broker", "127.0.0.1", port).status == "ok"
-    refused = doctor._broker("broker", "127.0.0.1", port)
+    refused = doctor._broker(MqttSink("house", port=port))
     assert refused.status == "problem" and "mosquitto" in (refused.fix or "")
+    assert "sink.house.password" in (refused.fix or "")
+
+
+def test_a_broker_without_the_extra_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "miloco_edge.serve.mqtt_client", None)
+    missing = doctor._broker(MqttSink("house"))
+    assert missing.status == "problem" and missing.fix == "pip install 'miloco-edge[mqtt]'"
