@@ -107,17 +107,10 @@ def fit(
     Raises `MediaError` where the shape cannot be shown (one side over 200 times the other) or the
     budget cannot be kept.
     """
-    asked = frames = clip.frames
-    asked_sizes = sizes = _sizes(clip, frames, preprocessor, max_tokens_per_patch)
-    if max_frames is not None and len(frames) > max_frames:
-        frames = _thinned(clip.layout, frames, max_frames)
-        sizes = _sizes(clip, frames, preprocessor, max_tokens_per_patch)
-    if visual_tokens is not None and _cost(clip.layout, sizes) > visual_tokens:
-        patches = _affordable_patches(clip.layout, sizes, visual_tokens)
-        if patches < len(sizes[:: _pair(clip.layout, sizes)]):
-            frames = _thinned(clip.layout, frames, patches * _pair(clip.layout, frames))
-            sizes = _sizes(clip, frames, preprocessor, max_tokens_per_patch)
-        sizes = _within(clip, frames, sizes, visual_tokens)
+    asked = clip.frames
+    frames, sizes, asked_sizes = _chosen(
+        clip, preprocessor, visual_tokens, max_frames, max_tokens_per_patch
+    )
     degraded = None
     if len(frames) < len(asked) or sizes != asked_sizes:
         reason = "max_frames" if visual_tokens is None else "visual_tokens"
@@ -135,6 +128,44 @@ def fit(
         tuple(frame.size for frame in frames),
         degraded,
     )
+
+
+def sizes_of(
+    clip: Clip,
+    preprocessor: Preprocessor,
+    visual_tokens: int | None = None,
+    max_frames: int | None = None,
+    max_tokens_per_patch: int | None = None,
+) -> tuple[list[Size], tuple[int, ...]]:
+    """What `fit` would make of a clip, without touching its pixels.
+
+    The (width, height) of each frame that it would show, and the visual tokens of each patch.
+    Raises as `fit`.
+    """
+    _, sizes, _ = _chosen(clip, preprocessor, visual_tokens, max_frames, max_tokens_per_patch)
+    return sizes, tuple(tokens(size) for size in sizes[:: _pair(clip.layout, sizes)])
+
+
+def _chosen(
+    clip: Clip,
+    preprocessor: Preprocessor,
+    visual_tokens: int | None,
+    max_frames: int | None,
+    max_tokens_per_patch: int | None,
+) -> tuple[tuple[Frame, ...], list[Size], list[Size]]:
+    """The frames that are shown, their sizes, and the sizes of all frames without a budget."""
+    frames = clip.frames
+    asked_sizes = sizes = _sizes(clip, frames, preprocessor, max_tokens_per_patch)
+    if max_frames is not None and len(frames) > max_frames:
+        frames = _thinned(clip.layout, frames, max_frames)
+        sizes = _sizes(clip, frames, preprocessor, max_tokens_per_patch)
+    if visual_tokens is not None and _cost(clip.layout, sizes) > visual_tokens:
+        patches = _affordable_patches(clip.layout, sizes, visual_tokens)
+        if patches < len(sizes[:: _pair(clip.layout, sizes)]):
+            frames = _thinned(clip.layout, frames, patches * _pair(clip.layout, frames))
+            sizes = _sizes(clip, frames, preprocessor, max_tokens_per_patch)
+        sizes = _within(clip, frames, sizes, visual_tokens)
+    return frames, sizes, asked_sizes
 
 
 def _pair(layout: Layout, frames: Sequence[object]) -> int:
