@@ -10,11 +10,13 @@ bounded by what is configured. Windows go by the moment at which each should be 
 turn came, later by what its deadline leaves, sooner by its priority. That moment is fixed while it
 waits and those of newcomers move on with the clock: nobody waits for ever. A camera's turn comes
 later the more of the engine it has had (start-time fair queueing, Goyal et al. 1996), so that one
-with many rule sets or long windows does not crowd out the others.
+with many rule sets or long windows does not crowd out the others. Since a moment changes only when
+something happens to its camera, cameras are kept in a heap by it.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -77,10 +79,14 @@ class Counts:
 class _Camera(Generic[T]):
     """What is known of a camera: its turn, and what waits."""
 
+    serial: int
+    """Of two that are due at the same moment the one that came first is looked at."""
     turn_s: float = float("-inf")
     """Not before this, if others wait: what it has had of the engine, shared fairly."""
     waiting: dict[str, tuple[float, Job[T]]] = field(default_factory=dict)
     """By rule set: since when one waits, and the newest window."""
+    due_s: float | None = None
+    """When it should be looked at; None where nothing waits that may start."""
 
 
 class Scheduler(Generic[T]):
@@ -90,6 +96,11 @@ class Scheduler(Generic[T]):
         self.slots = slots
         self.counts = Counts()
         self._cameras: dict[str, _Camera[T]] = {}
+        self._serial = 0
+        self._wanting: set[str] = set()
+        """Cameras for which something waits."""
+        self._by_due: list[tuple[float, int, str]] = []
+        """Heap of moment, serial and camera; what no longer agrees with the camera is void."""
         self._under_way: dict[Job[T], float] = {}
         self._questions: deque[Question[T]] = deque()
         self._asking: dict[Question[T], float] = {}
@@ -110,10 +121,14 @@ class Scheduler(Generic[T]):
     def submit(self, job: Job[T], now: float) -> Job[T] | None:
         """A new window; the older one that it replaces, which keeps its place, is returned."""
         self.counts.submitted += 1
-        camera = self._cameras.setdefault(job.camera, _Camera())
+        camera = self._cameras.get(job.camera)
+        if camera is None:
+            self._serial += 1
+            camera = self._cameras[job.camera] = _Camera(self._serial)
         since, older = camera.waiting.get(job.rule_set, (now, None))
         camera.waiting[job.rule_set] = (since, job)
         self.counts.superseded += older is not None
+        self._place(job.camera)
         return older
 
     def ask(self, question: Question[T]) -> None:
@@ -134,6 +149,7 @@ class Scheduler(Generic[T]):
     def forget(self, camera: str) -> None:
         """Drop what waits for a camera that is gone."""
         self._cameras.pop(camera, None)
+        self._wanting.discard(camera)
 
     def expired(self, now: float) -> list[Job[T]]:
         """Windows whose deadline passed while they waited; they are dropped."""
@@ -145,6 +161,7 @@ class Scheduler(Generic[T]):
         ]
         for job in late:
             del self._cameras[job.camera].waiting[job.rule_set]
+            self._place(job.camera)
         self.counts.expired += len(late)
         return late
 
@@ -172,6 +189,7 @@ class Scheduler(Generic[T]):
             self.counts.started += 1
             self._under_way[job] = now
             del self._cameras[job.camera].waiting[job.rule_set]
+            self._place(job.camera)
         return job
 
     def finished(self, started: Job[T] | Question[T], now: float) -> float:
@@ -186,6 +204,7 @@ class Scheduler(Generic[T]):
             if (camera := self._cameras.get(started.camera)) is not None:
                 share = took * max(1, self._active() / self.slots)
                 camera.turn_s = max(camera.turn_s, begun) + share
+                self._place(started.camera)
         if not self._under_way and not self._asking:
             self._idle_since_s = now
         return took
@@ -206,19 +225,43 @@ class Scheduler(Generic[T]):
         return self._questions.popleft()
 
     def _next_job(self) -> Job[T] | None:
-        best: tuple[float, Job[T]] | None = None
-        for camera in self._cameras.values():
-            if not camera.waiting:
-                continue
-            free = [each for each in camera.waiting.values() if self._free(each[1])]
-            if not free:
-                continue
-            # Among a camera's own, whose turn came first; among cameras, also what they have had.
-            since, job = min(free, key=_due)
-            due = _due((max(since, camera.turn_s), job))
-            if best is None or due < best[0]:
-                best = due, job
-        return None if best is None else best[1]
+        while self._by_due:
+            due_s, serial, name = self._by_due[0]
+            camera = self._cameras.get(name)
+            if camera is not None and (camera.due_s, camera.serial) == (due_s, serial):
+                found = self._best(camera)
+                assert found is not None
+                return found[1]
+            heapq.heappop(self._by_due)
+        return None
+
+    def _place(self, name: str) -> None:
+        """Something happened to a camera: find out when it should be looked at now."""
+        camera = self._cameras[name]
+        (self._wanting.add if camera.waiting else self._wanting.discard)(name)
+        best = self._best(camera)
+        due_s = None if best is None else best[0]
+        if due_s == camera.due_s:
+            return
+        camera.due_s = due_s
+        if due_s is not None:
+            heapq.heappush(self._by_due, (due_s, camera.serial, name))
+        if len(self._by_due) > 2 * len(self._cameras):
+            self._by_due = [
+                (each.due_s, each.serial, name)
+                for name, each in self._cameras.items()
+                if each.due_s is not None
+            ]
+            heapq.heapify(self._by_due)
+
+    def _best(self, camera: _Camera[T]) -> tuple[float, Job[T]] | None:
+        """What of a camera is to be looked at first, and when."""
+        free = [each for each in camera.waiting.values() if self._free(each[1])]
+        if not free:
+            return None
+        # Among a camera's own, whose turn came first; among cameras, also what they have had.
+        since, job = min(free, key=_due)
+        return _due((max(since, camera.turn_s), job)), job
 
     def _free(self, job: Job[T]) -> bool:
         """Whether the same camera and rules are not under way already."""
@@ -229,9 +272,7 @@ class Scheduler(Generic[T]):
 
     def _active(self) -> int:
         """Cameras that want the engine."""
-        wanting = {job.camera for job in self._under_way}
-        wanting.update(name for name, camera in self._cameras.items() if camera.waiting)
-        return max(1, len(wanting))
+        return max(1, len(self._wanting | {job.camera for job in self._under_way}))
 
 
 def _due(waiting: tuple[float, Job[T]]) -> float:

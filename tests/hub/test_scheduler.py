@@ -228,6 +228,44 @@ def test_a_pair_of_frames_is_left_at_least() -> None:
     assert Cost(1, 100, 1).at(LEVELS[1]).frames == 1
 
 
+def test_the_first_of_all_is_found_without_looking_at_all() -> None:
+    """Whatever happened before, what starts is what a look at every camera would find."""
+    draw = random.Random(5)
+    scheduler = Scheduler[str](slots=2)
+    running: list[Job[str]] = []
+    starts = 0
+    for step in range(4000):
+        now, camera = step / 4, f"camera{draw.randrange(12)}"
+        match draw.randrange(12):
+            case 0:
+                scheduler.forget(camera)
+            case 1:
+                scheduler.expired(now)
+            case 2 | 3 | 4 if running:
+                scheduler.finished(running.pop(draw.randrange(len(running))), now)
+            case 5 | 6 | 7:
+                candidates = [
+                    (due, known.serial, job)
+                    for known in scheduler._cameras.values()
+                    for due, job in [scheduler._best(known) or (None, None)]
+                    if due is not None
+                ]
+                first = min(candidates, key=lambda each: each[:2])[2] if candidates else None
+                found = scheduler.next(now)
+                assert found is (first if len(running) < 2 else None)
+                if isinstance(found, Job):
+                    running.append(found)
+                    starts += 1
+            case _:
+                late = draw.choice([None, 2.0, 40.0])
+                rules, priority = draw.choice("ab"), draw.choice([0, 5])
+                scheduler.submit(
+                    job(camera, now, rules=rules, priority=priority, deadline=late), now
+                )
+        assert len(scheduler._by_due) <= 2 * 12 + 1
+    assert starts > 500
+
+
 def test_a_thousand_cameras_none_starves_and_no_queue_grows() -> None:
     """1 000 cameras with 24 rules each in one or two sets, one engine, an hour and a half."""
     random.seed(7)
