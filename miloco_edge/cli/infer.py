@@ -284,6 +284,7 @@ def _document(
             "temporal_patches": fitted.temporal_patches,
             "visual_tokens": fitted.visual_tokens,
             "layout": fitted.layout,
+            "savings": None if scene.savings is None else asdict(scene.savings),
         },
         "answers": [_answer(answer) for answer in answers],
         "decisions": [asdict(decision) for decision in decided or ()],

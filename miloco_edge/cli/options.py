@@ -49,6 +49,7 @@ class GpuLayers(click.ParamType["int | Literal['auto']"]):
 def load_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options of Engine.load, as one argument `load`."""
     # Not on top: `--help` of commands that load nothing stays quick.
+    from miloco_edge.engine.economy import MODES
     from miloco_edge.engine.engine import CONTEXT, MAX_CONTEXT
 
     @click.option(
@@ -65,10 +66,18 @@ def load_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )
     @click.option("--threads", type=click.IntRange(min=1), help="CPU threads; default: all cores.")
     @click.option("--gpu-layers", type=GpuLayers(), default="auto", show_default=True)
+    @click.option(
+        "--mode",
+        "economy",
+        type=click.Choice(list(MODES)),
+        default="exact",
+        show_default=True,
+        help="What may be left out of a video: nothing, or as the hub does what has not changed.",
+    )
     @offline_option
     @functools.wraps(command)
     def with_load(*args: Any, **options: Any) -> Any:
-        names = ("mmproj", "context", "threads", "gpu_layers", "offline")
+        names = ("mmproj", "context", "threads", "gpu_layers", "economy", "offline")
         return command(*args, load={name: options.pop(name) for name in names}, **options)
 
     return with_load

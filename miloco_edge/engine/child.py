@@ -15,6 +15,7 @@ from miloco_edge.engine.child_process import COMMAND, ChildProcess
 from miloco_edge.engine.child_quarantine import Quarantine
 from miloco_edge.engine.child_request import Request
 from miloco_edge.engine.child_wire import Message, error_from_plain, to_plain
+from miloco_edge.engine.economy import Economy
 from miloco_edge.engine.engine import LoadOptions
 from miloco_edge.engine.protocol import Emit, EngineState, Pending, QuestionOptions, Seen, refused
 from miloco_edge.errors import ClosedError, EngineDownError, MilocoEdgeError, QuarantinedError
@@ -65,9 +66,11 @@ class ChildEngine:
         command: Sequence[str] = COMMAND,
         **options: Unpack[LoadOptions],
     ) -> None:
+        economy = options.get("economy")
         self._options = {
             "ref": None if ref is None else str(ref),
             **{k: str(v) if isinstance(v, Path) else v for k, v in options.items()},
+            **({"economy": to_plain(economy)} if isinstance(economy, Economy) else {}),
         }
         self._limits = limits or Limits()
         self._quarantine = quarantine or Quarantine()

@@ -28,6 +28,7 @@ from miloco_edge.engine.child_wire import (
     from_plain,
     to_plain,
 )
+from miloco_edge.engine.economy import Economy
 from miloco_edge.engine.protocol import Pending, WindowEngine
 from miloco_edge.prompt import Piece, Turn
 from miloco_edge.types import Budget, Sampling
@@ -143,6 +144,8 @@ def _beat(channel: Channel, parent: int, stop: threading.Event) -> None:
 def _make(options: Message) -> WindowEngine:
     from miloco_edge.engine.local import LocalEngine  # llama.cpp is loaded here and not before
 
+    if isinstance(options.get("economy"), dict):
+        options["economy"] = from_plain(Economy, options["economy"])
     return LocalEngine.of(options.pop("ref"), **options)
 
 

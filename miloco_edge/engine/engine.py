@@ -13,6 +13,7 @@ from miloco_edge import registry, video
 from miloco_edge.engine.economy import EXACT, Economy, Mode, economy_of
 from miloco_edge.engine.interrupt import Interrupt
 from miloco_edge.engine.look import Lookout
+from miloco_edge.engine.prefix import Prefixes
 from miloco_edge.engine.profile import physical_cores, profile_path, read_profile, this_machine
 from miloco_edge.engine.scene import Scene
 from miloco_edge.engine.sizes import gpu_layers, vision_shape
@@ -68,6 +69,8 @@ class LoadOptions(TypedDict, total=False):
     """Take what is not given from this machine's profile (`miloco-edge tune`); so by default."""
     economy: Economy | Mode
     """What looks may leave out unless they say otherwise: nothing ("exact") by default."""
+    prefixes: Path | str | None
+    """A folder in which the KV of system prompts is kept over restarts; none by default."""
     offline: bool
     """Take hub models from the cache alone."""
     observer: ActivationSums | None
@@ -350,7 +353,9 @@ def _load(ref: str | Path | None, options: LoadOptions) -> _Loaded:
         mmap=model.plan.mmap,
         profile=profile,
     )
-    lookout = Lookout(model, context, vision)
+    folder = options.get("prefixes")
+    prefixes = None if folder is None else Prefixes(Path(folder), files.text, settings)
+    lookout = Lookout(model, context, vision, prefixes)
     loaded = _Loaded(files, model, context, vision, lookout, facts, settings)
     try:
         # The system prompt is prefilled now: it warms the model up and every scene starts from it.

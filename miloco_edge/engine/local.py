@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar, Unpack, cast
 
+from miloco_edge.engine.closer import look_twice
 from miloco_edge.engine.engine import Engine, LoadOptions
 from miloco_edge.engine.protocol import Emit, EngineState, Pending, QuestionOptions, Seen
 from miloco_edge.engine.scene import AskOptions
@@ -18,6 +19,7 @@ from miloco_edge.errors import ClosedError
 from miloco_edge.prompt import Piece
 from miloco_edge.types import Answer, Budget, Timings
 from miloco_edge.video import Clip
+from miloco_edge.video.fit import LEAST_TOKENS
 
 T = TypeVar("T")
 
@@ -90,13 +92,25 @@ class LocalEngine:
         clock = _Clock(budget or Budget())
 
         def work(cancel: _Cancel) -> Seen:
-            began = time.perf_counter()
-            look = self._loaded().start_look(clip, budget=clock.left())
-            with cancel.result(look) as scene:
-                decided = cancel.result(scene.start_decide(rules, budget=clock.left(), live=live))
-                timings = replace(scene.timings, total_s=time.perf_counter() - began)
-                degraded = None if scene.clip is None else scene.clip.degraded
-                return Seen(decided.decisions, decided.usage, timings, degraded)
+            engine = self._loaded()
+
+            def look(some: Sequence[str], share: float) -> Seen:
+                began = time.perf_counter()
+                left = clock.left()
+                if share < 1:
+                    whole = engine.fit(clip, left.visual_tokens)
+                    least = LEAST_TOKENS * whole.temporal_patches
+                    tokens = max(round(whole.visual_tokens * share), least)
+                    left = replace(left, visual_tokens=tokens)
+                with cancel.result(engine.start_look(clip, budget=left)) as scene:
+                    asked = scene.start_decide(some, budget=clock.left(), live=live)
+                    decided = cancel.result(asked)
+                    timings = replace(scene.timings, total_s=time.perf_counter() - began)
+                    degraded = None if scene.clip is None else scene.clip.degraded
+                    return Seen(decided.decisions, decided.usage, timings, degraded)
+
+            closer = engine.economy.closer
+            return look(rules, 1.0) if closer is None else look_twice(closer, rules, look)
 
         return self._start(work)
 
@@ -114,8 +128,9 @@ class LocalEngine:
         rest = cast(AskOptions, options)
 
         def work(cancel: _Cancel) -> Answer:
+            # A person's question is answered from all there is, whatever windows leave out.
             look = self._loaded().start_look(
-                clip, budget=clock.left(), system=system, urgent=True, keep=True
+                clip, budget=clock.left(), system=system, economy="exact", urgent=True, keep=True
             )
             with cancel.result(look) as scene:
                 rest["budget"] = clock.left()

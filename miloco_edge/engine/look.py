@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from miloco_edge.engine.cache import EmbeddingCache, content_key
 from miloco_edge.engine.economy import EXACT, Economy, Savings, changed_pairs, changed_tokens
 from miloco_edge.engine.interrupt import Interrupt, Stopped, StopReason
+from miloco_edge.engine.prefix import Prefixes
 from miloco_edge.engine.reel import Reel, Reels
 from miloco_edge.llama import TOKEN_PIXELS, Context, Interrupted, TextModel, VisionEncoder
 from miloco_edge.prompt import Text, grid_positions, next_position, opening, temporal_step
@@ -44,8 +45,15 @@ class Prefilled:
 class Lookout:
     """The model, its context and what can be reused between scenes. Used by one thread."""
 
-    def __init__(self, model: TextModel, context: Context, vision: VisionEncoder) -> None:
+    def __init__(
+        self,
+        model: TextModel,
+        context: Context,
+        vision: VisionEncoder,
+        prefixes: Prefixes | None = None,
+    ) -> None:
         self.model, self.context, self.vision = model, context, vision
+        self._prefixes = prefixes
         self.embeddings = EmbeddingCache()
         self.control: np.random.Generator | None = None
         """What is left out is drawn by chance, as much of it: a baseline for measurements."""
@@ -223,17 +231,24 @@ class Lookout:
             return sequence, length, length
         pieces = opening(system) + ([Text(VISION_START, special=True)] if media else [])
         tokens = self.tokenize(pieces)
+        restored = None if self._prefixes is None else self._prefixes.restore(self.context, tokens)
+        sequence = self._prefill_opening(tokens) if restored is None else restored
+        self._openings[key] = (sequence, len(tokens))
+        if len(self._openings) > 4:
+            _, (oldest, _) = self._openings.popitem(last=False)
+            self.context.drop_sequence(oldest)
+        return sequence, len(tokens), 0 if restored is None else len(tokens)
+
+    def _prefill_opening(self, tokens: NDArray[np.int32]) -> int:
         sequence = self.context.new_sequence()
         try:
             self.context.decode_tokens(sequence, tokens, 0)
         except BaseException:
             self.context.drop_sequence(sequence)
             raise
-        self._openings[key] = (sequence, len(tokens))
-        if len(self._openings) > 4:
-            _, (oldest, _) = self._openings.popitem(last=False)
-            self.context.drop_sequence(oldest)
-        return sequence, len(tokens), 0
+        if self._prefixes is not None:
+            self._prefixes.keep(self.context, sequence, tokens)
+        return sequence
 
     def forget(self) -> None:
         """Drop what is kept between scenes, as if the model had just been loaded."""

@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from miloco_edge.engine import Engine, Scene
+from miloco_edge.engine.economy import EXACT
 from miloco_edge.errors import ContextFullError, MediaError
 from miloco_edge.evaluate.journal import Journal, Reply, key_of
 from miloco_edge.evaluate.manifest import LETTERS, Item
@@ -77,7 +78,8 @@ def _fingerprint(engine: Engine) -> list[Any]:
     """What answers depend on: both files, and what is known of them beside."""
     files = engine.files
     stats = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in (files.text, files.mmproj)]
-    return [*stats, asdict(files.preprocessor), asdict(files.calibration)]
+    found = [*stats, asdict(files.preprocessor), asdict(files.calibration)]
+    return found if engine.economy == EXACT else [*found, asdict(engine.economy)]
 
 
 def _ask_about(

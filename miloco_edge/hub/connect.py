@@ -70,5 +70,7 @@ def _engine(home: Home, ref: str | None) -> WindowEngine:
         limits=Limits(resident_bytes=settings.resident_bytes),
         quarantine=Quarantine(home.journal.path.with_name("quarantine")),
         gpu_layers=settings.gpu_layers,
+        economy=settings.mode,
+        prefixes=home.journal.path.with_name("prefixes"),
         **given,  # type: ignore[arg-type]
     )

@@ -12,7 +12,7 @@ from miloco_edge.hub.overload import Cost
 from miloco_edge.hub.rules import Change, Memory, Rule, step, unsettled
 from miloco_edge.hub.scheduler import Job
 from miloco_edge.hub.settings import CameraSettings, Home
-from miloco_edge.hub.window import Window, cut
+from miloco_edge.hub.window import Window, cut, pair_end
 from miloco_edge.types import Decision, Degraded
 from miloco_edge.video import Clip, Frame
 from miloco_edge.video.feed import FeedStatus
@@ -72,7 +72,9 @@ class Watch:
         self.degraded: Degraded | None = None
         """What gave way at the last look."""
         self.end_s = float("-inf")
-        """Of the newest window that was cut."""
+        """Of the newest frame when a window was last cut."""
+        self.anchor_s: float | None = None
+        """Where a pair of frames ended: windows are cut so that their pairs fall together."""
         self.forced = False
         """Whether the next window is to pass the gate whatever it shows."""
 
@@ -117,13 +119,21 @@ class Watch:
         """The newest window, if it is a new one; of a zone, what lies in it."""
         if not frames or frames[-1].time_s <= self.end_s:
             return None
-        settings = self.settings
+        settings, newest_s = self.settings, frames[-1].time_s
+        self.anchor_s = pair_end(
+            newest_s, newest_s if self.anchor_s is None else self.anchor_s, settings.fps
+        )
         window = cut(
-            self.camera, frames, frames[-1].time_s, seconds=settings.seconds, fps=settings.fps
+            self.camera,
+            frames,
+            self.anchor_s,
+            seconds=settings.seconds,
+            fps=settings.fps,
+            slack_s=0.5 / settings.fps,
         )
         if window is None:
             return None
-        self.end_s = window.end_s
+        self.end_s = newest_s
         if self.zone is None:
             return window
         polygon = settings.zones[self.zone]
@@ -190,7 +200,7 @@ class Watch:
             if name in older.decisions:
                 self.decisions[name] = older.decisions[name]
         if self.settings == older.settings and len(same) == len(self.rules):
-            self.gate, self.end_s = older.gate, older.end_s
+            self.gate, self.end_s, self.anchor_s = older.gate, older.end_s, older.anchor_s
 
     def _step(
         self, rule: Rule, decision: Decision | None, time_s: float, *, on_duty: bool = True

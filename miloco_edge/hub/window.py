@@ -28,19 +28,36 @@ class Window:
         return Clip(clip.frames, clip.fps, self.camera)
 
 
+def pair_end(newest_s: float, anchor_s: float, fps: float) -> float:
+    """The end of a frame pair next to the newest frame, by a clock that has one at `anchor_s`.
+
+    Windows that end there share their pairs, and the engine knows those that it has seen. Where
+    the clock is out by more than half a frame's time, what is newest counts: it becomes the anchor.
+    """
+    pair_s = 2 / fps
+    end_s = anchor_s + round((newest_s - anchor_s) / pair_s) * pair_s
+    return end_s if abs(newest_s - end_s) <= pair_s / 4 else newest_s
+
+
 def cut(
-    camera: str, frames: Sequence[Frame], end_s: float, *, seconds: float, fps: float
+    camera: str,
+    frames: Sequence[Frame],
+    end_s: float,
+    *,
+    seconds: float,
+    fps: float,
+    slack_s: float = 0.0,
 ) -> Window | None:
     """The window that ends at `end_s`: for each moment, 1 / fps apart, the frame nearest to it.
 
     `frames` ascend by their time. A moment with no frame within 1 / fps of it is left out, and so
     are frames of another size than the newest (a camera that changed its resolution), and one
-    frame where they are odd in number, for they go to the model in pairs. None where nothing is
-    left.
+    frame where they are odd in number, for they go to the model in pairs. A frame may be `slack_s`
+    late for the last moment. None where nothing is left.
     """
     gap_s = 1 / fps
     start_s = end_s - seconds
-    inside = [frame for frame in frames if start_s < frame.time_s <= end_s]
+    inside = [frame for frame in frames if start_s < frame.time_s <= end_s + slack_s]
     if not inside:
         return None
     inside = [frame for frame in inside if frame.size == inside[-1].size]
@@ -53,4 +70,6 @@ def cut(
     ascending = [chosen[k] for k in sorted(chosen)]
     if len(ascending) % 2 and len(ascending) > 1:
         ascending = ascending[1:]
-    return Window(camera, start_s, end_s, tuple(ascending), fps) if ascending else None
+    if not ascending:
+        return None
+    return Window(camera, start_s, min(end_s, ascending[-1].time_s), tuple(ascending), fps)

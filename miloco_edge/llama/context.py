@@ -147,6 +147,29 @@ class Context:
         if heirs:
             self._own_cells[heirs[0]] += own
 
+    def state(self, sequence: int) -> bytes:
+        """All that a sequence holds, for `restore` in a context made the same way."""
+        size = llama_cpp.llama_state_seq_get_size(self.handle, sequence)
+        buffer = (ctypes.c_uint8 * size)()
+        got = llama_cpp.llama_state_seq_get_data(self.handle, buffer, size, sequence)
+        if got != size:
+            raise EngineError(f"expected {size} bytes of a sequence's state, got {got}")
+        return bytes(buffer)
+
+    def restore(self, state: bytes, cells: int) -> int | None:
+        """A new sequence of `cells` tokens from its `state`, at the positions that it had.
+
+        None where llama.cpp does not take it. Only for what `state` gave: it is not checked.
+        """
+        self.reserve(cells)
+        sequence = self.new_sequence()
+        buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
+        if not llama_cpp.llama_state_seq_set_data(self.handle, buffer, len(state), sequence):
+            self.drop_sequence(sequence)
+            return None
+        self._own_cells[sequence] = cells
+        return sequence
+
     def truncate(self, sequence: int, position: int, cells: int) -> None:
         """Forget the last `cells` tokens of the sequence, which begin at `position`."""
         llama_cpp.llama_memory_seq_rm(self._memory, sequence, position, -1)
