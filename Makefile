@@ -5,6 +5,7 @@
 #   make check        format, lint and types
 #   make reference    comparisons with transformers and llama.cpp's own tools (downloads torch)
 #   make integration  tests against real servers
+#   make peers        other runtimes beside us, on the folder MODEL (downloads torch)
 #   make docs         the documentation as a site in .site/
 #   make bench        the figures of benchmarks/results on this machine
 
@@ -17,7 +18,7 @@ SDIST := $(REFERENCE)/llama_cpp_python-$(LLAMA_CPP_PYTHON)
 TOOLS := $(REFERENCE)/build
 JOBS := $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: setup demo test check format reference integration docs clean
+.PHONY: setup demo test check format reference peers integration docs clean
 
 setup: $(VENV)/.ready
 
@@ -67,6 +68,18 @@ $(TOOLS)/.ready: $(SDIST)/PKG-INFO
 	cmake -S $(SDIST)/vendor/llama.cpp -B $(TOOLS) -DCMAKE_BUILD_TYPE=Release \
 	  -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_OPENSSL=OFF
 	cmake --build $(TOOLS) --parallel $(JOBS) --target llama-mtmd-cli llama-quantize
+	@touch $@
+
+# The same questions to all of them, in turns; OpenVINO needs an environment of its own.
+peers: setup $(VENV)/.reference-ready $(TOOLS)/.peers-ready
+	@test -n "$(MODEL)" || { echo "error: expected MODEL=folder with a pair"; exit 1; }
+	$(BIN)/python -m benchmarks.peers "$(MODEL)" --tools $(TOOLS)/bin \
+	  --example-server $(SDIST)/examples/server/server.py $(PEERS) --out $(REFERENCE)/peers.json
+
+# Its page is for browsers, and would be downloaded.
+$(TOOLS)/.peers-ready: $(TOOLS)/.ready
+	cmake -S $(SDIST)/vendor/llama.cpp -B $(TOOLS) -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF
+	cmake --build $(TOOLS) --parallel $(JOBS) --target llama-server llama-bench
 	@touch $@
 
 integration: setup

@@ -361,10 +361,14 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--layers", type=int, help="keep only the first so many text layers")
+    parser.add_argument("--vit-layers", type=int, help="keep only the first so many of the ViT")
     arguments = parser.parse_args()
     shape = SHAPES[arguments.shape]
     if arguments.layers:
         shape = replace(shape, num_hidden_layers=arguments.layers)
+    if arguments.vit_layers:
+        full = tuple(i for i in shape.fullatt_block_indexes if i < arguments.vit_layers)
+        shape = replace(shape, vit_depth=arguments.vit_layers, fullatt_block_indexes=full)
     synthesize(
         arguments.out, shape, seed=arguments.seed, shards=arguments.shards,
         vocabulary=arguments.vocabulary,

@@ -73,7 +73,7 @@ def contestants(arguments: argparse.Namespace, system: str) -> list[Contestant]:
         found.append(Contestant(name, "images", SAME, missing="no --example-server"))
     else:
         start = partial(
-            example_server, arguments.reference_python or python, script, text, mmproj, **size
+            example_server, arguments.server_python or python, script, text, mmproj, **size
         )
         found.append(Contestant(name, "images", SAME, start))
     for name, path, option, module, config, interpreter in (
@@ -162,6 +162,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--example-server", help="llama-cpp-python's examples/server/server.py", **path
     )
+    parser.add_argument("--server-python", help="a Python with what that server needs", **path)
     parser.add_argument("--checkpoint", help="the checkpoint, for transformers", **path)
     parser.add_argument("--dtype", default="float32", help="transformers' type")
     parser.add_argument("--openvino", help="the model as optimum-intel converts it", **path)

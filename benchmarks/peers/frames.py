@@ -39,12 +39,14 @@ def user_words(text: str, facts: ChatFacts) -> str:
     return question(text, history=(), think=False, facts=facts)[0].text
 
 
-def from_film(film: Path, count: int, folder: Path, facts: ChatFacts, tokens: int) -> list[Request]:
-    """`count` windows of three seconds, six frames each, none like another."""
+def from_film(
+    film: Path, count: int, folder: Path, facts: ChatFacts, tokens: int, frames: int = FRAMES
+) -> list[Request]:
+    """`count` windows of three seconds, none like another."""
     requests = []
     for number in range(count):
         start = number % 20 / 20
-        window = Clip.from_file(film, frames=FRAMES, start=start, end=start + 3)
+        window = Clip.from_file(film, frames=frames, start=start, end=start + 3)
         pictures = [Image.fromarray(frame.pixels).resize(SIZE) for frame in window.frames]
         clip = Clip.from_frames([np.asarray(picture).copy() for picture in pictures], fps=FPS)
         mark(clip, number)
