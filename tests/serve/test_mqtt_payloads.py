@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import re
+import tomllib
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +205,32 @@ def test_whatever_is_published_is_a_question_or_refused(payload: bytes) -> None:
         assert read_question(payload).text
     except ValueError as error:
         assert str(error).startswith("expected")
+
+
+def test_every_setting_is_in_the_manual() -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "mqtt.md").read_text(encoding="utf-8")
+    table = manual.partition("| setting |")[2].partition("\n\n")[0]
+    logins = {"name", "user", "password"}
+    assert {field.name for field in fields(MqttSink)} - logins <= set(re.findall(r"`(\w+)`", table))
+    (block,) = re.findall(r"```toml\n(.*?)```", manual, re.S)
+    assert set(tomllib.loads(block)["sink"]["mqtt"]) <= {field.name for field in fields(MqttSink)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"prefix": ""}, "MqttSink.prefix: expected a topic"),
+        ({"prefix": "a/#"}, "MqttSink.prefix: expected a topic"),
+        ({"prefix": "/a"}, "MqttSink.prefix: expected a topic"),
+        ({"discovery": "+"}, "MqttSink.discovery: expected a topic"),
+        ({"ca": Path("ca.pem")}, "MqttSink.tls: expected true"),
+        ({"tls": True, "key": Path("key.pem")}, "MqttSink.certificate: expected it and key"),
+        ({"ask_s": 0.0}, "MqttSink.ask_s: expected more than 0"),
+    ],
+)
+def test_settings_that_cannot_be(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(words)):
+        MqttSink("mqtt", **settings)
 
 
 def test_refusals_are_in_fixed_words() -> None:
