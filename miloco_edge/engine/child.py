@@ -145,10 +145,9 @@ class ChildEngine:
         rules: Sequence[str],
         *,
         budget: Budget | None = None,
-        live: bool = False,
     ) -> Pending[Seen]:
         """As WindowEngine.decide."""
-        message = {"verb": "decide", "rules": list(rules), "live": live}
+        message = {"verb": "decide", "rules": list(rules)}
         return self._submit(message, clip, budget, Seen)
 
     def ask(

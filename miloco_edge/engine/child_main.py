@@ -111,7 +111,7 @@ def _call(
     budget = from_plain(Budget, message["budget"])
     if message["verb"] == "decide":
         assert clip is not None
-        return engine.decide(clip, message["rules"], budget=budget, live=message["live"])
+        return engine.decide(clip, message["rules"], budget=budget)
 
     def emit(piece: Piece) -> None:
         channel.send({"id": number, "piece": to_plain(piece)})

@@ -86,10 +86,9 @@ class Failover:
         rules: Sequence[str],
         *,
         budget: Budget | None = None,
-        live: bool = False,
     ) -> Pending[Seen]:
         """As WindowEngine.decide."""
-        return self._run(lambda engine: engine.decide(clip, rules, budget=budget, live=live))
+        return self._run(lambda engine: engine.decide(clip, rules, budget=budget))
 
     def ask(
         self,

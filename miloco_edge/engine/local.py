@@ -12,6 +12,7 @@ from typing import TypeVar, Unpack, cast
 
 from miloco_edge.engine.closer import look_twice
 from miloco_edge.engine.engine import Engine, LoadOptions
+from miloco_edge.engine.planner import Intent
 from miloco_edge.engine.protocol import Emit, EngineState, Pending, QuestionOptions, Seen
 from miloco_edge.engine.scene import AskOptions
 from miloco_edge.engine.worker import Request
@@ -86,7 +87,6 @@ class LocalEngine:
         rules: Sequence[str],
         *,
         budget: Budget | None = None,
-        live: bool = False,
     ) -> Pending[Seen]:
         """As WindowEngine.decide."""
         clock = _Clock(budget or Budget())
@@ -102,10 +102,15 @@ class LocalEngine:
                     least = LEAST_TOKENS * whole.temporal_patches
                     tokens = max(round(whole.visual_tokens * share), least)
                     left = replace(left, visual_tokens=tokens)
-                with cancel.result(engine.start_look(clip, budget=left)) as scene:
-                    asked = scene.start_decide(some, budget=clock.left(), live=live)
+                request = engine.start_look(clip, budget=left, intent=Intent(rules=tuple(some)))
+                with cancel.result(request) as scene:
+                    asked = scene.start_decide(some, budget=clock.left())
                     decided = cancel.result(asked)
-                    timings = replace(scene.timings, total_s=time.perf_counter() - began)
+                    timings = replace(
+                        scene.timings,
+                        total_s=time.perf_counter() - began,
+                        predicted_s=both(scene.timings.predicted_s, decided.timings.predicted_s),
+                    )
                     degraded = None if scene.clip is None else scene.clip.degraded
                     return Seen(decided.decisions, decided.usage, timings, degraded)
 
@@ -129,8 +134,15 @@ class LocalEngine:
 
         def work(cancel: _Cancel) -> Answer:
             # A person's question is answered from all there is, whatever windows leave out.
+            think = options.get("think", False)
             look = self._loaded().start_look(
-                clip, budget=clock.left(), system=system, economy="exact", urgent=True, keep=True
+                clip,
+                budget=clock.left(),
+                system=system,
+                intent=Intent(questions=(question,), think=think),
+                economy="exact",
+                urgent=True,
+                keep=True,
             )
             with cancel.result(look) as scene:
                 rest["budget"] = clock.left()
@@ -151,6 +163,7 @@ class LocalEngine:
                 raise ClosedError("expected an open engine, got one that was closed")
             if self._engine is None:
                 self._engine = self._load()
+                self._engine.rates()  # before the first deadline
                 self._name = self._engine.files.name
             return self._engine
 
@@ -213,8 +226,14 @@ def _together(look: Timings, ask: Timings) -> Timings:
         prefill_s=(look.prefill_s or 0.0) + (ask.prefill_s or 0.0),
         first_token_s=None if first is None else looked + first,
         total_s=looked + (ask.total_s or 0.0),
+        predicted_s=both(look.predicted_s, ask.predicted_s),
     )
 
 
 def _ignore(_: Piece) -> None:
     pass
+
+
+def both(look_s: float | None, after_s: float | None) -> float | None:
+    """Seconds of a look and of what came after it; None where either was not predicted."""
+    return None if look_s is None or after_s is None else look_s + after_s

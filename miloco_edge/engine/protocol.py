@@ -92,12 +92,11 @@ class WindowEngine(Protocol):
         rules: Sequence[str],
         *,
         budget: Budget | None = None,
-        live: bool = False,
     ) -> Pending[Seen]:
         """Look at the clip once and decide every rule.
 
-        The budget's visual tokens and seconds cover all of it. `live`: pictures of the clip that
-        are all the same come from a frozen camera.
+        The budget's visual tokens and seconds cover all of it. A window that shows nothing (black,
+        covered) is unknown; whether a camera is frozen is for who has its frames of a longer time.
         """
         ...
 

@@ -93,7 +93,6 @@ class RemoteEngine:
         rules: Sequence[str],
         *,
         budget: Budget | None = None,
-        live: bool = False,
     ) -> Pending[Seen]:
         """As WindowEngine.decide; whether a picture is frozen is for the hub to see."""
         budget = budget or Budget()

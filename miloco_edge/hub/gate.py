@@ -76,8 +76,6 @@ class GateSettings:
     """Share of the picture that has to change, in one piece."""
     busy_s: float = 30.0
     """Between two looks at what always moves, and at light that keeps changing."""
-    zoom: bool = False
-    """Whether to say where the motion is, for a second view."""
 
     def __post_init__(self) -> None:
         for name in ("heartbeat_s", "busy_s"):
@@ -98,7 +96,8 @@ class GateDecision:
     look: bool
     reason: Reason
     box: Box | None = None
-    """Where the motion is, with some room around it, where it is worth a view of its own."""
+    """Where the motion is or last was, with some room around it, if that is worth a view of its
+    own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +117,8 @@ class GateMemory:
     """When the gate was last asked."""
     light_s: float | None = None
     """When a change of light was last let through."""
+    box: Box | None = None
+    """Where it last moved: what came and stayed is there still."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """Windows for each answer, "look:motion" or "skip:still"."""
 
@@ -139,6 +140,8 @@ def gate(
     if not frames:
         raise ValueError("gate: expected at least one frame, got none")
     memory, decision = _decided(settings, memory, frames, time_s)
+    settled = decision.reason not in ("motion", "moved", "infrared", "first", "off")
+    box = memory.box if settled else decision.box
     due_s = settings.heartbeat_s + (time_s if memory.examined_s is None else memory.examined_s)
     if force:
         decision = replace(decision, look=True, reason="forced")
@@ -146,9 +149,10 @@ def gate(
         decision = GateDecision(True, "unsettled")
     elif not decision.look and time_s >= due_s:
         decision = GateDecision(True, "heartbeat")
+    decision = replace(decision, box=box if decision.look else None)
     key = f"{'look' if decision.look else 'skip'}:{decision.reason}"
     counts = {**memory.counts, key: memory.counts.get(key, 0) + 1}
-    return replace(memory, gated_s=time_s, counts=counts), decision
+    return replace(memory, gated_s=time_s, box=box, counts=counts), decision
 
 
 def examined(
@@ -223,7 +227,7 @@ def _judged(
     fresh = [change & ~usual for change in changes]
     if any(largest(change) >= settings.least_area for change in fresh):
         union = np.logical_or.reduce(fresh)
-        box = _room_around(bounds(union, settings.least_area)) if settings.zoom else None
+        box = _room_around(bounds(union, settings.least_area))
         return memory, GateDecision(True, "motion", box)
     changed = any(largest(change) >= settings.least_area for change in changes)
     if memory.moving and pictures and largest(busy) < settings.least_area:

@@ -23,9 +23,10 @@ from typing import Any, TypeVar
 
 from miloco_edge.engine.protocol import Pending, Seen, WindowEngine, refused
 from miloco_edge.errors import ClosedError, EngineDownError, NotFoundError
-from miloco_edge.hub import config
+from miloco_edge.hub import config, zoom
+from miloco_edge.hub.cameras import Cameras
 from miloco_edge.hub.clock import Clock
-from miloco_edge.hub.connect import engine_for, feed_for, sink_for, source_for
+from miloco_edge.hub.connect import engine_for, sink_for
 from miloco_edge.hub.journal import Decided, Journal
 from miloco_edge.hub.outlets import Outlets
 from miloco_edge.hub.overload import Overload
@@ -36,13 +37,11 @@ from miloco_edge.hub.settings import Sink as SinkSettings
 from miloco_edge.hub.sinks import Sink
 from miloco_edge.hub.status import Status, status_of
 from miloco_edge.hub.telling import Made, events_of, in_time, reason_for, unseen
-from miloco_edge.hub.timetable import Timetable
 from miloco_edge.hub.tokens import HourlyTokens
-from miloco_edge.hub.watch import Look, Told, Watch, watches
+from miloco_edge.hub.watch import Look, Told, Watch
 from miloco_edge.hub.window import Window
 from miloco_edge.types import Answer, Budget
 from miloco_edge.video import unusable
-from miloco_edge.video.feed import Feed
 from miloco_edge.video.source import Source
 
 log = logging.getLogger(__name__)
@@ -75,9 +74,8 @@ class Hub(Outlets):
         self.journal = Journal(
             home.journal.path, days=home.journal.days, max_bytes=home.journal.max_bytes
         )
-        self._sources, self._sink_kinds = dict(sources or {}), dict(sinks or {})
-        self._feeds: dict[str, Feed] = {}
-        self._watches: dict[str, list[Watch]] = {}
+        self._sink_kinds = dict(sinks or {})
+        self._cameras = Cameras(sources or {}, self.clock)
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="miloco-edge hub", daemon=True)
@@ -85,7 +83,6 @@ class Hub(Outlets):
         self._began_s = self._second = now
         self._scheduler = Scheduler[Look | Asked](slots=engine.slots)
         self._overload = Overload(now, slots=engine.slots)
-        self._table = Timetable({}, now)
         self._tokens = HourlyTokens()
         self._pending: set[Pending[Any]] = set()
         self._closed = False
@@ -112,8 +109,8 @@ class Hub(Outlets):
         for settings in self.home.sinks.values():
             self._add_sink(settings)
         states = self.journal.last_states()
-        self._furnish(self.home)
-        for watch in self._all_watches():
+        self._cameras.furnish(self.home)
+        for watch in self._cameras:
             watch.remember(states, self.clock.epoch_s)
         self._thread.start()
 
@@ -126,8 +123,7 @@ class Hub(Outlets):
         self._inbox.put(lambda: None)
         if self._thread.is_alive():
             self._thread.join(1)
-        for feed in self._feeds.values():
-            feed.close(0)
+        self._cameras.close()
         self.engine.close()
         self.close_outlets()
         self.journal.close()
@@ -189,7 +185,7 @@ class Hub(Outlets):
     def _run(self) -> None:
         while not self._stop.is_set():
             now = self.clock.steady()
-            wait = max(0.0, min(_TICK_S, self._table.next() - now))
+            wait = max(0.0, min(_TICK_S, self._cameras.table.next() - now))
             try:
                 self._safely(self._inbox.get(timeout=wait))
                 while True:
@@ -208,7 +204,7 @@ class Hub(Outlets):
 
     def _tick(self) -> None:
         now = self.clock.steady()
-        for camera in self._table.due(now, self._overload.level.interval):
+        for camera in self._cameras.table.due(now, self._overload.level.interval):
             self._turn(camera)
         for job in self._scheduler.expired(now):
             self._unseen(_look(job), "deadline" if self.engine.state == "ready" else "engine_down")
@@ -216,7 +212,7 @@ class Hub(Outlets):
             self._start(started, now)
         if now - self._second >= 1:
             self._second = now
-            for watch in self._all_watches():
+            for watch in self._cameras:
                 self._tell(watch, watch.passed(self._local(), now), None)
         if self._overload.update(now):
             log.warning("load %.0f %%: %s", 100 * self._overload.load, self._overload.level)
@@ -227,9 +223,9 @@ class Hub(Outlets):
 
     def _turn(self, camera: str, *, force: bool = False) -> None:
         """A camera's turn: cut a window for each of its watches, and see what is to be done."""
-        feed, now = self._feeds[camera], self.clock.steady()
+        feed, now = self._cameras.feeds[camera], self.clock.steady()
         status, frames = feed.status, feed.frames()
-        for watch in self._watches.get(camera, ()):
+        for watch in self._cameras.watches.get(camera, ()):
             on_duty, _ = watch.on_duty(self._local())
             if not on_duty:
                 continue
@@ -245,7 +241,7 @@ class Hub(Outlets):
             if reason is not None:
                 self._decided(watch, unseen(on_duty, reason), window.end_s, window)
             elif watch.passes(self.home.gate, window, window.end_s):
-                self._submit(Look(watch, window, on_duty), now)
+                self._submit(watch.look(window, on_duty), now)
 
     def _submit(self, look: Look, now: float) -> None:
         self._overload.offered()
@@ -256,7 +252,7 @@ class Hub(Outlets):
             if isinstance(started, Question):
                 asked = started.work
                 assert isinstance(asked, Asked)
-                clip = shown(asked.camera, self.home.cameras, self._feeds)
+                clip = shown(asked.camera, self.home.cameras, self._cameras.feeds)
                 pending: Pending[Any] = asked.begin(self.engine, clip)
             else:
                 pending = self._begin_look(started, now)
@@ -273,11 +269,10 @@ class Hub(Outlets):
         look.watch.degraded = self._overload.degraded(cost)
         cost = cost.at(self._overload.level)
         seconds = None if job.deadline_s is None else max(job.expires_s - now, _NO_TIME_S)
-        return self.engine.decide(
-            look.clip(cost),
-            [rule.text for rule in look.rules],
-            budget=Budget(visual_tokens=cost.visual_tokens, seconds=seconds),
-        )
+        budget = Budget(visual_tokens=cost.visual_tokens, seconds=seconds)
+        # What can be done without is the first to give way.
+        box = None if self._overload.step else look.box
+        return zoom.decide(self.engine, look.clip(cost), look.rules, budget, box)
 
     def _ended(
         self, started: Job[Look | Asked] | Question[Look | Asked], pending: Pending[Any]
@@ -328,7 +323,7 @@ class Hub(Outlets):
         window: Window | None,
         seen: Seen | None = None,
     ) -> None:
-        if watch not in self._watches.get(watch.camera, ()):
+        if watch not in self._cameras:
             return  # its rules were edited while it was looked at
         epoch_s, now = self.clock.epoch_s, self.clock.steady()
         rows = [
@@ -367,44 +362,21 @@ class Hub(Outlets):
         for event in events:
             self.tell(event)
 
-    def _furnish(self, home: Home) -> None:
-        """Begin to watch the cameras of a home."""
-        now = self.clock.steady()
-        for name, settings in home.cameras.items():
-            if name not in self._feeds:
-                source = self._sources.get(name) or source_for(settings)
-                self._feeds[name] = feed_for(settings, source, self.clock.steady)
-                self._feeds[name].start()
-        self._watches = {name: [] for name in home.cameras}
-        for watch in watches(home):
-            self._watches[watch.camera].append(watch)
-        intervals = {name: settings.interval_s for name, settings in home.cameras.items()}
-        self._table = Timetable(intervals, now)
-
     def _refurnish(self, home: Home, changes: config.Changes) -> None:
-        older = {(watch.camera, watch.zone): watch for watch in self._all_watches()}
         for name in changes.cameras:
-            if name in self._feeds:
-                self._feeds.pop(name).close(0)
-                self._scheduler.forget(name)
+            self._scheduler.forget(name)
         for name in changes.sinks:
             self.remove_sink(name)
         self.home = home
         self.journal.debtors = tuple(home.sinks)
         for name in changes.sinks & home.sinks.keys():
             self._add_sink(home.sinks[name])
-        self._furnish(home)
-        for watch in self._all_watches():
-            if (before := older.get((watch.camera, watch.zone))) is not None:
-                watch.inherit(before)
+        self._cameras.furnish(home, changed=changes.cameras)
 
     def _add_sink(self, settings: SinkSettings) -> None:
         make = self._sink_kinds.get(type(settings))
         sink = sink_for(settings) if make is None else make(self, settings)
         self.add_sink(sink, self.journal)
-
-    def _all_watches(self) -> list[Watch]:
-        return [watch for of_camera in self._watches.values() for watch in of_camera]
 
     def _local(self) -> datetime:
         """The time of day in the home."""

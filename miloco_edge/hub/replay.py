@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from miloco_edge.engine.protocol import WindowEngine
+from miloco_edge.hub import zoom
 from miloco_edge.hub.event import Event
 from miloco_edge.hub.settings import Home
 from miloco_edge.hub.telling import Made, events_of, unseen
@@ -80,7 +81,8 @@ def _turn(
         elif watch.passes(home.gate, window, now):
             cost = watch.cost(home.engine.visual_tokens)
             budget = Budget(visual_tokens=cost.visual_tokens)
-            seen = engine.decide(window.clip(), [r.text for r in rules], budget=budget).result()
+            box = watch.look(window, rules).box
+            seen = zoom.decide(engine, window.clip(), rules, budget, box).result()
             made = list(zip(rules, seen.decisions, strict=True))
             degraded = seen.degraded
             watch.was_examined(home.gate, window)

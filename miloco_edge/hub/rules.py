@@ -53,6 +53,8 @@ class Rule:
     """Higher goes first."""
     deadline_s: float | None = None
     """Seconds from the window's end within which the answer is of use."""
+    zoom: bool = False
+    """Whether what moves is looked at closely as well, and a yes there counts."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.agree <= self.of:

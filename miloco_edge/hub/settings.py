@@ -49,7 +49,8 @@ class CameraSettings:
     gate: bool = True
     """Whether the gate may leave windows out."""
     frozen_after_s: float = 60.0
-    """A picture that has not changed in a single pixel for so long is not live."""
+    """An RTSP, HTTP or USB camera whose picture has not changed in a single pixel for so long is
+    frozen: a sensor is never still. Not much less, for encoders repeat pictures."""
     masks: tuple[Polygon, ...] = ()
     """Parts that nobody sees."""
     zones: Mapping[str, Polygon] = field(default_factory=dict)

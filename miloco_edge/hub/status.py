@@ -65,7 +65,7 @@ class Status:
 def status_of(hub: Hub, now: float) -> Status:
     """How a hub is now; in the hub's own thread."""
     views = []
-    for camera, watches in hub._watches.items():
+    for camera, watches in hub._cameras.watches.items():
         for watch in watches:
             gated = watch.gated
             rules = tuple(
@@ -79,7 +79,7 @@ def status_of(hub: Hub, now: float) -> Status:
                 ViewStatus(
                     camera,
                     watch.zone,
-                    hub._feeds[camera].status,
+                    hub._cameras.feeds[camera].status,
                     said,
                     dict(watch.gate.counts),
                     watch.latency_s,
@@ -98,5 +98,5 @@ def status_of(hub: Hub, now: float) -> Status:
         hub._tokens.last_hour(now),
         hub.journal.error,
         {outlet.sink.name: outlet.error for outlet in hub.outlets},
-        {name: feed.status for name, feed in hub._feeds.items()},
+        {name: feed.status for name, feed in hub._cameras.feeds.items()},
     )

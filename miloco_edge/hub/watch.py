@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from miloco_edge.hub.gate import GateDecision, GateMemory, GateSettings, examined, gate
+from miloco_edge.hub.gate import Box, GateDecision, GateMemory, GateSettings, examined, gate
 from miloco_edge.hub.overload import Cost
 from miloco_edge.hub.rules import Change, Memory, Rule, step, unsettled
 from miloco_edge.hub.scheduler import Job
@@ -33,6 +33,8 @@ class Look:
     watch: Watch
     window: Window
     rules: tuple[Rule, ...]
+    box: Box | None = None
+    """Where it moves, if that is worth a view of its own."""
 
     def job(self) -> Job[Any]:
         """The look as the scheduler takes it."""
@@ -75,6 +77,8 @@ class Watch:
         """Of the newest frame when a window was last cut."""
         self.anchor_s: float | None = None
         """Where a pair of frames ended: windows are cut so that their pairs fall together."""
+        self.astray = 0
+        """Windows in a row whose pairs do not."""
         self.forced = False
         """Whether the next window is to pass the gate whatever it shows."""
 
@@ -110,23 +114,26 @@ class Watch:
         patience = max(_LATE * self.settings.timeout_s, 2 * self.settings.interval_s)
         if now - (began_s if status.newest_s is None else status.newest_s) > patience:
             return "stale"
-        since = status.unchanged_since_s
-        if since is not None and now - since >= self.settings.frozen_after_s:
-            return "frozen"
-        return None
+        since = status.unchanged_since_s if self.settings.source.live else None
+        frozen = since is not None and now - since >= self.settings.frozen_after_s
+        return "frozen" if frozen else None
 
     def cut(self, frames: tuple[Frame, ...]) -> Window | None:
         """The newest window, if it is a new one; of a zone, what lies in it."""
         if not frames or frames[-1].time_s <= self.end_s:
             return None
         settings, newest_s = self.settings, frames[-1].time_s
-        self.anchor_s = pair_end(
-            newest_s, newest_s if self.anchor_s is None else self.anchor_s, settings.fps
-        )
+        if self.anchor_s is None:
+            self.anchor_s = newest_s
+        end_s = pair_end(newest_s, self.anchor_s, settings.fps)
+        # One turn that came early or late is none; at the second, the camera's clock has moved.
+        self.astray = self.astray + 1 if end_s == newest_s != self.anchor_s else 0
+        if self.astray > 1:
+            self.anchor_s = newest_s
         window = cut(
             self.camera,
             frames,
-            self.anchor_s,
+            end_s,
             seconds=settings.seconds,
             fps=settings.fps,
             slack_s=0.5 / settings.fps,
@@ -152,6 +159,10 @@ class Watch:
             unsettled=any(unsettled(rule, self.memories[rule.id]) for rule in self.rules),
         )
         return self.gated.look
+
+    def look(self, window: Window, rules: tuple[Rule, ...]) -> Look:
+        """The look at a window that passed."""
+        return Look(self, window, rules, None if self.gated is None else self.gated.box)
 
     def was_examined(self, settings: GateSettings, window: Window) -> None:
         """The engine has seen the window."""

@@ -79,6 +79,11 @@ class Address:
         return Address(self.kind, before + login + after)
 
     @property
+    def live(self) -> bool:
+        """Whether a sensor is behind it, whose picture never stays as it is to the last bit."""
+        return self.kind in ("rtsp", "http", "usb")
+
+    @property
     def has_password(self) -> bool:
         """Whether a password, key or token is part of the URL, as far as can be told."""
         before, userinfo, after = _split(self.__whole)

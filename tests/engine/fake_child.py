@@ -88,7 +88,6 @@ class FakeEngine:
         rules: Sequence[str],
         *,
         budget: Budget | None = None,
-        live: bool = False,
     ) -> Pending[Seen]:
         def work() -> Seen:
             for rule in rules:

@@ -53,7 +53,6 @@ class FakeEngine:
         rules: Sequence[str],
         *,
         budget: Budget | None = None,
-        live: bool = False,
     ) -> Pending[Seen]:
         self.shown.append((clip, list(rules), budget or Budget()))
         p_yes = float(clip.frames[-1].pixels.mean()) / 255

@@ -276,7 +276,7 @@ def test_what_stays_unexamined_does_not_become_usual() -> None:
 
 
 def test_the_zoom_is_around_the_motion() -> None:
-    camera, empty = Camera(GateSettings(zoom=True)), room()
+    camera, empty = Camera(), room()
     camera.see(empty)
     decision = camera.see(with_visitor(empty, x=200))
     assert decision.box is not None
@@ -284,7 +284,9 @@ def test_the_zoom_is_around_the_motion() -> None:
     assert 0 <= x0 < 200 / 320 < 224 / 320 < x1 <= 1
     assert 0 <= y0 < 60 / 180 < 120 / 180 < y1 <= 1
     assert (x1 - x0) * (y1 - y0) <= 0.5
-    assert camera.see(with_visitor(empty, x=200)).box is None
+    assert camera.see(with_visitor(empty, x=200)).box is None, "it is not looked at"
+    again = camera.see(with_visitor(empty, x=200), unsettled=True)
+    assert (again.reason, again.box) == ("unsettled", decision.box), "who came is still there"
     large = with_visitor(empty, x=100, size=(110, 100))
     assert camera.see(large).box is None, "most of the picture needs no second view"
 

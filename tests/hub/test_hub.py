@@ -95,7 +95,7 @@ def test_what_cannot_be_seen_is_unknown_and_the_engine_is_not_asked(
         else:
             camera.stopped.set()  # type: ignore[attr-defined]
         if fault == "frozen":
-            picture = hub._feeds["hall"].frames()[-1].pixels
+            picture = hub._cameras.feeds["hall"].frames()[-1].pixels
             for _ in range(30):
                 camera.push(picture)
                 time.sleep(0.04)

@@ -58,7 +58,7 @@ class Fake:
         self.state = "closed"
 
     def decide(
-        self, clip: Clip, rules: Sequence[str], *, budget: Budget | None = None, live: bool = False
+        self, clip: Clip, rules: Sequence[str], *, budget: Budget | None = None
     ) -> Pending[Seen]:
         self.clips.append(clip)
         self.asked.append({"rules": rules, "budget": budget})

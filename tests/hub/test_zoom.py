@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from miloco_edge.engine.protocol import Pending, Seen, refused
+from miloco_edge.errors import EngineDownError, MilocoEdgeError
+from miloco_edge.hub.event import Event
+from miloco_edge.hub.hub import Hub
+from miloco_edge.hub.rules import Rule
+from miloco_edge.hub.zoom import cut_out, decide
+from miloco_edge.types import Budget, Decision, Timings, Usage
+from miloco_edge.video import Clip
+from miloco_edge.video.played import Pushed
+from tests.hub.home import FakeEngine, home, states, until
+
+WAVES = Rule("waves", "A hand waves", cameras=("hall",), zoom=True)
+EMPTY = Rule("empty", "Nobody is there", cameras=("hall",))
+BOX = (0.5, 0.25, 0.75, 0.75)
+
+
+def clip() -> Clip:
+    pixels = np.zeros((80, 120, 3), np.uint8)
+    pixels[20:60, 60:90] = 200
+    return Clip.from_frames([pixels, pixels // 2], 2.0)
+
+
+def test_what_moves_is_cut_out() -> None:
+    close = cut_out(clip(), BOX)
+    assert [frame.pixels.shape for frame in close.frames] == [(40, 30, 3)] * 2
+    assert (close.frames[0].pixels == 200).all()
+    assert close.times_s == clip().times_s
+    assert cut_out(clip(), (0.9999, 0, 1, 0.001)).frames[0].size == (1, 1)
+
+
+class Scripted(FakeEngine):
+    """Says what it is told to of each look in turn."""
+
+    def __init__(self, *looks: list[float | None] | Exception) -> None:
+        super().__init__()
+        self.looks = list(looks)
+
+    def decide(self, clip: Clip, rules: Any, *, budget: Budget | None = None) -> Pending[Seen]:
+        self.shown.append((clip, list(rules), budget or Budget()))
+        said = self.looks.pop(0)
+        if isinstance(said, Exception):
+            return refused(said)
+        made = tuple(
+            Decision(rule, "unknown", None, None, "none", "deadline")
+            if p is None
+            else Decision(rule, "yes" if p > 0.5 else "no", p, 0.0, "logits")
+            for rule, p in zip(rules, said, strict=True)
+        )
+        future: Future[Seen] = Future()
+        future.set_result(Seen(made, Usage(prompt_tokens=10), Timings(total_s=1.0)))
+        return Pending(future, lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("whole", "close", "answer"),
+    [(0.2, 0.9, "yes"), (0.8, 0.1, "yes"), (0.2, 0.1, "no"), (None, 0.1, "no"), (0.3, None, "no")],
+)
+def test_the_view_that_is_surer_of_yes_counts(
+    whole: float | None, close: float | None, answer: str
+) -> None:
+    engine = Scripted([0.7, whole], [close])
+    seen = decide(engine, clip(), [EMPTY, WAVES], Budget(), BOX).result()
+    assert [d.answer for d in seen.decisions] == ["yes", answer]
+    assert [d.rule for d in seen.decisions] == [EMPTY.text, WAVES.text]
+    assert engine.shown[1][1] == [WAVES.text], "a rule that does not zoom is asked once"
+    assert (seen.usage.prompt_tokens, seen.timings.total_s) == (20, 2.0)
+
+
+def test_a_second_view_that_fails_costs_nothing_but_itself() -> None:
+    engine = Scripted([0.7], MilocoEdgeError("kept out"))
+    assert decide(engine, clip(), [WAVES], Budget(), BOX).result().decisions[0].answer == "yes"
+    engine = Scripted(EngineDownError("it died"), [0.9])
+    with pytest.raises(EngineDownError):
+        decide(engine, clip(), [WAVES], Budget(), BOX).result()
+
+
+def test_without_motion_or_a_rule_that_zooms_there_is_one_view() -> None:
+    engine = Scripted([0.7], [0.7])
+    decide(engine, clip(), [WAVES], Budget(), None).result()
+    decide(engine, clip(), [replace(WAVES, zoom=False)], Budget(), BOX).result()
+    assert len(engine.shown) == 2
+
+
+def test_a_cancelled_window_cancels_both_views() -> None:
+    engine = FakeEngine(seconds=60)
+    pending = decide(engine, clip(), [WAVES], Budget(), BOX)
+    pending.cancel()
+    assert pending.future.result(5).decisions
+
+
+def test_the_hub_sees_what_is_small(tmp_path: Path) -> None:
+    """A lamp that is too small to make the picture bright makes its part of it so."""
+    events: list[Event] = []
+    pushed = Pushed("hall")
+    random = np.random.default_rng(3)
+    picture = random.integers(30, 60, (120, 160, 3), dtype=np.uint8)
+
+    def show(level: int) -> None:
+        lit = picture.copy()
+        lit[40:70, 60:90] = np.maximum(lit[40:70, 60:90], level)
+        pushed.push(lit + random.integers(0, 3, lit.shape, dtype=np.uint8))
+
+    rules = (
+        Rule("small", "A lamp is lit", cameras=("hall",), zoom=True),
+        Rule("whole", "The room is bright", cameras=("hall",)),
+    )
+    engine = FakeEngine()
+    with Hub(home(tmp_path, *rules), engine, sources={"hall": pushed}) as hub:
+        hub.on_event(events.append)
+        until(lambda: show(0) or len(engine.shown) >= 1)
+        until(lambda: show(250) or events)
+    assert states(events) == ["on"] and events[0].rule.id == "small"
+    closest = min((shown[0] for shown in engine.shown), key=lambda c: c.frames[0].pixels.size)
+    assert closest.frames[0].size < (160, 120)
