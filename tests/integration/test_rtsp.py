@@ -34,7 +34,8 @@ def camera() -> Iterator[Callable[..., str]]:
                 probe.bind(("127.0.0.1", 0))
                 port = probe.getsockname()[1]
         script = Path(__file__).with_name("rtsp_server.py")
-        command = ["/usr/bin/python3", str(script), str(port), *credentials]
+        login = ["--login", *credentials] if credentials else []
+        command = ["/usr/bin/python3", str(script), str(port), *login]
         servers.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
         assert servers[-1].stdout is not None
         assert servers[-1].stdout.readline() == "ready\n", "GStreamer's RTSP server did not start"
