@@ -14,7 +14,13 @@ from typing import Any
 import click
 
 from miloco_edge import Clip, Engine
-from miloco_edge.cli.options import json_option, load_options
+from miloco_edge.cli.options import (
+    FILE,
+    SECONDS,
+    json_option,
+    load_options,
+    visual_tokens_option,
+)
 from miloco_edge.cli.output import Output
 from miloco_edge.cli.progress import progress_bar
 from miloco_edge.engine.engine import LoadOptions
@@ -42,9 +48,6 @@ from miloco_edge.measure.synthetic import SHAPES, write_pair
 from miloco_edge.registry import read_header
 from miloco_edge.registry.verify import sha256_of
 
-_FILE = click.Path(dir_okay=False, path_type=Path)
-_POSITIVE = click.FloatRange(min=0, min_open=True)
-
 
 class _Bench(click.Command):
     """`bench [MODEL]`, and `bench diff A B` beside it."""
@@ -70,22 +73,20 @@ class _Bench(click.Command):
     type=click.Choice(list(SHAPES)),
     help="Measure random weights of this shape, where the real ones are not here.",
 )
-@click.option("--clip", type=_FILE, help="A film to look at; a drawn one by default.")
+@click.option("--clip", type=FILE, help="A film to look at; a drawn one by default.")
 @click.option("--frames", type=click.IntRange(min=1), default=6, show_default=True)
-@click.option("--visual-tokens", type=click.IntRange(min=4), help="Most of a window.")
+@visual_tokens_option(None, "Most of a window.")
 @click.option("--ask", "question", default=QUESTION, show_default=True, help='"" for none.')
 @click.option("--rule", "rules", multiple=True, default=RULES, help="Repeatable.")
 @click.option("--max-tokens", type=click.IntRange(min=1), default=16, show_default=True)
 @click.option("--windows", "-n", type=click.IntRange(min=1), default=20, show_default=True)
 @click.option(
     "--interval",
-    type=_POSITIVE,
+    type=SECONDS,
     metavar="SECONDS",
     help="A window comes every so often, as from a camera; else each after the one before it.",
 )
-@click.option(
-    "--deadline", type=_POSITIVE, metavar="SECONDS", help="Of a window, from its capture."
-)
+@click.option("--deadline", type=SECONDS, metavar="SECONDS", help="Of a window, from its capture.")
 @click.option("--capacity", is_flag=True, help="How many cameras and rules this machine holds.")
 @click.option("--roofline", is_flag=True, help="How near it comes to what this machine can do.")
 @click.option(
@@ -96,8 +97,8 @@ class _Bench(click.Command):
     metavar="SECONDS",
     help="Measure the power at rest for so long, where there is a sensor.",
 )
-@click.option("--out", type=_FILE, metavar="FILE.json", help="All of it, with the raw samples.")
-@click.option("--markdown", "page", type=_FILE, metavar="FILE.md", help="The figures as a page.")
+@click.option("--out", type=FILE, metavar="FILE.json", help="All of it, with the raw samples.")
+@click.option("--markdown", "page", type=FILE, metavar="FILE.md", help="The figures as a page.")
 @click.option(
     "--plots",
     type=click.Path(file_okay=False, path_type=Path),
@@ -171,8 +172,8 @@ def bench_command(
 
 
 @click.command("diff")
-@click.argument("before", type=_FILE)
-@click.argument("after", type=_FILE)
+@click.argument("before", type=FILE)
+@click.argument("after", type=FILE)
 @click.option("--check", is_flag=True, help="Exit with 1 where a stage is slower.")
 @json_option
 def diff_command(output: Output, *, before: Path, after: Path, check: bool) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from miloco_edge.cli.options import json_option, load_options
+from miloco_edge.cli.options import FILE, json_option, load_options, visual_tokens_option
 from miloco_edge.cli.output import Output
 from miloco_edge.cli.progress import progress_bar
 from miloco_edge.engine.engine import LoadOptions
@@ -26,7 +26,7 @@ USUAL = Showing()
 )
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     metavar="FILE.gguf",
     required=True,
     help="The imatrix; what it is made from is kept in FILE.gguf.state.npz.",
@@ -47,13 +47,7 @@ USUAL = Showing()
 )
 @click.option("--restart", is_flag=True, help="Forget what an earlier run has kept.")
 @click.option("--limit", type=click.IntRange(min=1), help="Take so many clips, the first ones.")
-@click.option(
-    "--visual-tokens",
-    type=click.IntRange(min=4),
-    default=USUAL.visual_tokens,
-    show_default=True,
-    help="Most visual tokens of a clip.",
-)
+@visual_tokens_option(USUAL.visual_tokens, "Most visual tokens of a clip.")
 @click.option(
     "--max-tokens",
     type=click.IntRange(min=1),

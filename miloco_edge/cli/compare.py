@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from miloco_edge.cli.options import json_option, load_options
+from miloco_edge.cli.options import json_option, load_options, visual_tokens_option
 from miloco_edge.cli.output import Output
 from miloco_edge.cli.progress import progress_bar
 from miloco_edge.engine.engine import LoadOptions
@@ -25,7 +25,7 @@ from quantize.clips import read_items
     help="A folder of videos and pictures, or a JSONL manifest of clips with questions.",
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Take so many questions at most.")
-@click.option("--visual-tokens", type=click.IntRange(min=4), help="Most visual tokens of a clip.")
+@visual_tokens_option(None, "Most visual tokens of a clip.")
 @load_options
 @json_option
 def compare_command(

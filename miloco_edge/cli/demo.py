@@ -10,7 +10,7 @@ import threading
 import click
 
 from miloco_edge import Engine
-from miloco_edge.cli.options import json_option, load_options
+from miloco_edge.cli.options import json_option, load_options, model_option
 from miloco_edge.cli.output import Output
 from miloco_edge.engine.engine import LoadOptions
 from miloco_edge.errors import NotFoundError
@@ -18,7 +18,7 @@ from miloco_edge.page.guard import loopback
 
 
 @click.command("demo")
-@click.option("--model", metavar="REF", help="Alias, FILE.gguf, folder or org/repo[:QUANT].")
+@model_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",

@@ -12,11 +12,17 @@ import click
 
 from miloco_edge import Engine
 from miloco_edge.cli.eval_calibrate import calibrate_yes_command
-from miloco_edge.cli.options import json_option, load_options
+from miloco_edge.cli.options import (
+    FILE,
+    answer_options,
+    json_option,
+    limit_option,
+    load_options,
+    model_option,
+)
 from miloco_edge.cli.output import Output
 from miloco_edge.cli.progress import progress_bar
-from miloco_edge.engine.engine import VISUAL_TOKENS, LoadOptions
-from miloco_edge.engine.scene import THINKING_TOKENS
+from miloco_edge.engine.engine import LoadOptions
 from miloco_edge.evaluate.convert import CONVERTERS, convert
 from miloco_edge.evaluate.journal import Journal
 from miloco_edge.evaluate.manifest import Item, read_manifest
@@ -28,79 +34,25 @@ from miloco_edge.registry import ModelFiles
 from miloco_edge.registry.cards import ScoreTable, load_cards
 
 _PUBLISHED = "miloco-7b"
-_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.group("eval", invoke_without_command=True)
-@click.option("--model", metavar="REF", help="Alias, FILE.gguf, folder or org/repo[:QUANT].")
-@click.option("--manifest", type=_FILE, metavar="FILE.jsonl", help="The questions.")
-@click.option("--limit", type=click.IntRange(min=1), help="Ask so many questions, the first ones.")
+@model_option
+@click.option("--manifest", type=FILE, metavar="FILE.jsonl", help="The questions.")
+@limit_option
 @click.option(
     "--out",
-    type=_FILE,
+    type=FILE,
     metavar="FILE.json",
     help="The scores. Answers are kept in FILE.journal.jsonl: a run that was stopped goes on.",
 )
-@click.option("--markdown", "page", type=_FILE, metavar="FILE.md", help="The scores as a page.")
-@click.option("--think/--no-think", default=False, help="Let the model think first.")
-@click.option(
-    "--think-tokens",
-    type=click.IntRange(min=0),
-    default=THINKING_TOKENS,
-    show_default=True,
-    help="Close the thought by force after so many tokens.",
+@click.option("--markdown", "page", type=FILE, metavar="FILE.md", help="The scores as a page.")
+@answer_options(
+    deadline="Answer each question within so many seconds, the look at its clip included.",
+    max_tokens=Settings.max_tokens,
+    temperature=Settings.temperature,
+    top_p=Settings.top_p,
 )
-@click.option(
-    "--max-tokens",
-    type=click.IntRange(min=1),
-    default=Settings.max_tokens,
-    show_default=True,
-    help="Longest answer.",
-)
-@click.option(
-    "--deadline",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    help="Answer each question within so many seconds, the look at its clip included.",
-)
-@click.option(
-    "--fps",
-    type=click.FloatRange(min=0, min_open=True),
-    default=Settings.fps,
-    show_default=True,
-    help="Frames sampled from a second of video.",
-)
-@click.option("--frames", type=click.IntRange(min=1), help="Sample exactly so many frames.")
-@click.option(
-    "--visual-tokens",
-    type=click.IntRange(min=4),
-    default=VISUAL_TOKENS,
-    show_default=True,
-    help="Most visual tokens for a clip: kept by size first, then by frames.",
-)
-@click.option(
-    "--layout",
-    type=click.Choice(["video", "images"]),
-    help="Frames as one video (merged in pairs) or as separate pictures.",
-)
-@click.option("--smart-home", is_flag=True, help='Ask for {"result": ...}, as a hub does.')
-@click.option(
-    "--lang",
-    "language",
-    type=click.Choice(["en", "zh"]),
-    default="en",
-    show_default=True,
-    help="Of the smart-home prompt.",
-)
-@click.option(
-    "--temperature",
-    type=click.FloatRange(min=0),
-    default=0.0,
-    show_default=True,
-    help="0 is greedy.",
-)
-@click.option("--top-p", type=click.FloatRange(0, 1), default=1.0, show_default=True)
-@click.option("--seed", type=int, help="Makes sampling repeatable.")
 @load_options
 @json_option
 def eval_command(
@@ -160,7 +112,7 @@ def eval_command(
 @eval_command.command("convert")
 @click.argument("name", type=click.Choice(list(CONVERTERS)))
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@click.argument("out", type=_FILE, metavar="OUT.jsonl")
+@click.argument("out", type=FILE, metavar="OUT.jsonl")
 @json_option
 def convert_command(output: Output, name: str, folder: Path, out: Path) -> None:
     """Write the manifest of a data set that lies in FOLDER.

@@ -8,7 +8,16 @@ from pathlib import Path
 import click
 
 from miloco_edge import Engine
-from miloco_edge.cli.options import json_option, load_options
+from miloco_edge.cli.options import (
+    FILE,
+    json_option,
+    language_option,
+    limit_option,
+    load_options,
+    model_option,
+    smart_home_option,
+    visual_tokens_option,
+)
 from miloco_edge.cli.output import Output
 from miloco_edge.cli.progress import progress_bar
 from miloco_edge.engine.engine import VISUAL_TOKENS, LoadOptions
@@ -19,26 +28,18 @@ from miloco_edge.registry import write_calibration
 
 
 @click.command("calibrate")
-@click.option("--model", metavar="REF", help="Alias, FILE.gguf, folder or org/repo[:QUANT].")
+@model_option
 @click.option(
     "--manifest",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     metavar="FILE.jsonl",
     required=True,
     help="Questions with their answers; the binary ones are used.",
 )
-@click.option("--limit", type=click.IntRange(min=1), help="Ask so many questions, the first ones.")
-@click.option(
-    "--visual-tokens",
-    type=click.IntRange(min=4),
-    default=VISUAL_TOKENS,
-    show_default=True,
-    help="Most visual tokens for a clip.",
-)
-@click.option("--smart-home", is_flag=True, help="Calibrate for rules in smart-home mode.")
-@click.option(
-    "--lang", "language", type=click.Choice(["en", "zh"]), default="en", show_default=True
-)
+@limit_option
+@visual_tokens_option(VISUAL_TOKENS, "Most visual tokens for a clip.")
+@smart_home_option
+@language_option
 @click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
 @load_options
 @json_option

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from miloco_edge.cli.options import json_option
+from miloco_edge.cli.options import home_option, json_option
 from miloco_edge.cli.output import Output
 from miloco_edge.hub import config
 from miloco_edge.hub.journal import query
@@ -39,14 +39,7 @@ class Moment(click.ParamType[float]):
 
 
 @click.command("journal")
-@click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path),
-    default=Path("home.toml"),
-    show_default=True,
-    help="The home whose journal it is.",
-)
+@home_option("The home whose journal it is.")
 @click.option("--path", type=click.Path(path_type=Path), help="The journal itself, instead.")
 @click.option("--since", type=Moment(), help="2026-11-21T08:00, 08:00, or 2h for so long ago.")
 @click.option("--until", type=Moment(), help="Likewise.")

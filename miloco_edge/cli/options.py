@@ -12,6 +12,8 @@ import click
 
 from miloco_edge.cli.output import Output
 
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
 
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command `--json`, and the Output that it takes as its first argument."""
@@ -25,9 +27,122 @@ def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_output
 
 
+FILE = click.Path(dir_okay=False, path_type=Path)
+SECONDS = click.FloatRange(min=0, min_open=True)
+
 offline_option = click.option(
     "--offline", is_flag=True, help="Use what is on this machine; never the network."
 )
+model_option = click.option(
+    "--model", metavar="REF", help="Alias, FILE.gguf, folder or org/repo[:QUANT]."
+)
+limit_option = click.option(
+    "--limit", type=click.IntRange(min=1), help="Ask so many questions, the first ones."
+)
+smart_home_option = click.option(
+    "--smart-home", is_flag=True, help='Ask for {"result": ...}, for a hub to parse.'
+)
+language_option = click.option(
+    "--lang",
+    "language",
+    type=click.Choice(["en", "zh"]),
+    default="en",
+    show_default=True,
+    help="Of the prompts that are ours.",
+)
+
+
+def home_option(help: str) -> Decorator:
+    """Give a command the home that it is about, as `config_path`."""
+    return click.option(
+        "--config",
+        "config_path",
+        type=click.Path(path_type=Path),
+        default=Path("home.toml"),
+        show_default=True,
+        help=help,
+    )
+
+
+def visual_tokens_option(default: int | None, help: str) -> Decorator:
+    """Give a command `--visual-tokens`."""
+    return click.option(
+        "--visual-tokens",
+        type=click.IntRange(min=4),
+        default=default,
+        show_default=default is not None,
+        help=help,
+    )
+
+
+def answer_options(
+    *,
+    deadline: str,
+    max_tokens: int,
+    temperature: float | None = None,
+    top_p: float | None = None,
+) -> Decorator:
+    """Give a command what says how a clip is shown and a question answered.
+
+    `deadline` is what that option's help says; the others are defaults.
+    """
+    from miloco_edge.engine.engine import VISUAL_TOKENS
+    from miloco_edge.engine.scene import THINKING_TOKENS
+
+    options = (
+        click.option("--think/--no-think", default=False, help="Let the model think first."),
+        click.option(
+            "--think-tokens",
+            type=click.IntRange(min=0),
+            default=THINKING_TOKENS,
+            show_default=True,
+            help="Close the thought by force after so many tokens.",
+        ),
+        click.option(
+            "--max-tokens",
+            type=click.IntRange(min=1),
+            default=max_tokens,
+            show_default=True,
+            help="Longest answer.",
+        ),
+        click.option("--deadline", type=SECONDS, metavar="SECONDS", help=deadline),
+        click.option(
+            "--fps",
+            type=SECONDS,
+            default=2.0,
+            show_default=True,
+            help="Frames sampled from a second of video.",
+        ),
+        click.option("--frames", type=click.IntRange(min=1), help="Sample exactly so many frames."),
+        visual_tokens_option(
+            VISUAL_TOKENS, "Most visual tokens for a clip: kept by size first, then by frames."
+        ),
+        click.option(
+            "--layout",
+            type=click.Choice(["video", "images"]),
+            help="Frames as one video (merged in pairs) or as separate pictures.",
+        ),
+        smart_home_option,
+        language_option,
+        click.option(
+            "--temperature",
+            type=click.FloatRange(min=0),
+            default=temperature,
+            show_default=temperature is not None,
+            help="0 is greedy.",
+        ),
+        click.option(
+            "--top-p", type=click.FloatRange(0, 1), default=top_p, show_default=top_p is not None
+        ),
+        click.option("--seed", type=int, help="Makes sampling repeatable."),
+    )
+
+    def give(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return give
 
 
 class GpuLayers(click.ParamType["int | Literal['auto']"]):

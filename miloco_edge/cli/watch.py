@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from miloco_edge.cli.options import json_option
+from miloco_edge.cli.options import home_option, json_option
 from miloco_edge.cli.output import Output
 from miloco_edge.cli.sinks import sink_kinds
 from miloco_edge.errors import MilocoEdgeError
@@ -31,14 +31,7 @@ _LOOK_AT_FILE_S = 2.0
 
 
 @click.command("watch")
-@click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path),
-    default=Path("home.toml"),
-    show_default=True,
-    help="The home: cameras, rules, sinks.",
-)
+@home_option("The home: cameras, rules, sinks.")
 @click.option("--model", metavar="REF", help="Instead of the home's own; an URL is a server.")
 @click.option(
     "--replay",
