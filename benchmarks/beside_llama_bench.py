@@ -24,7 +24,7 @@ import numpy as np
 
 from benchmarks.host import describe_host
 from benchmarks.peers import frames
-from benchmarks.peers.process import PythonSide
+from benchmarks.peers.process import PythonSide, path
 from benchmarks.peers.request import Reading, Request
 from miloco_edge import registry
 from miloco_edge.measure.film import write_film
@@ -129,14 +129,14 @@ def measure(arguments: argparse.Namespace, asked: Sequence[Request], text: Reque
 def main() -> None:
     """Parse the command line, measure, print and write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("model", type=Path, help="folder with a pair")
-    parser.add_argument("--tools", type=Path, required=True, help="folder with llama-bench")
-    parser.add_argument("--clip", type=Path, help="a film; one is drawn where there is none")
+    parser.add_argument("model", type=path, help="folder with a pair")
+    parser.add_argument("--tools", type=path, required=True, help="folder with llama-bench")
+    parser.add_argument("--clip", type=path, help="a film; one is drawn where there is none")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--depth", type=int, default=448)
     parser.add_argument("--threads", type=int, default=physical_cores())
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=path, required=True)
     arguments = parser.parse_args()
     facts = frames.facts_of(arguments.model)
     with tempfile.TemporaryDirectory() as folder:

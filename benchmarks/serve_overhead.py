@@ -29,7 +29,7 @@ from typing import Any
 from benchmarks.host import describe_host
 from benchmarks.peers import frames
 from benchmarks.peers import http as openai
-from benchmarks.peers.process import PeerError, Process, free_port
+from benchmarks.peers.process import PeerError, Process, free_port, path
 from benchmarks.peers.request import Request
 from benchmarks.peers.servers import Server, example_server, llama_server
 from miloco_edge import registry
@@ -181,12 +181,11 @@ def _turn(record: Record, requests: Sequence[Request], clients: int, each: int) 
 def main() -> None:
     """Parse the command line, measure, print and write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    path = {"type": Path}
-    parser.add_argument("model", help="folder with a pair", **path)
-    parser.add_argument("--tools", help="folder with llama-server", **path)
-    parser.add_argument("--example-server", help="llama-cpp-python's server.py", **path)
-    parser.add_argument("--server-python", help="a Python with what that needs", **path)
-    parser.add_argument("--clip", help="a film; one is drawn where there is none", **path)
+    parser.add_argument("model", help="folder with a pair", type=path)
+    parser.add_argument("--tools", help="folder with llama-server", type=path)
+    parser.add_argument("--example-server", help="llama-cpp-python's server.py", type=path)
+    parser.add_argument("--server-python", help="a Python with what that needs", type=path)
+    parser.add_argument("--clip", help="a film; one is drawn where there is none", type=path)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--requests", type=int, default=3, help="of each client, in each round")
     parser.add_argument("--clients", type=int, default=16)
@@ -194,7 +193,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=8)
     parser.add_argument("--threads", type=int, default=physical_cores())
     parser.add_argument("--only", action="append", help="this one alone (may be repeated)")
-    parser.add_argument("--out", required=True, **path)
+    parser.add_argument("--out", required=True, type=path)
     arguments = parser.parse_args()
     facts = frames.facts_of(arguments.model)
     crowded = arguments.clients if arguments.clients > 1 else 0

@@ -22,7 +22,7 @@ from benchmarks.host import describe_host
 from benchmarks.peers import frames, report
 from benchmarks.peers.contest import Contestant, hold
 from benchmarks.peers.mtmd_cli import MtmdCli
-from benchmarks.peers.process import PythonSide
+from benchmarks.peers.process import PythonSide, path
 from benchmarks.peers.servers import example_server, llama_server
 from miloco_edge import registry
 from miloco_edge.measure.facts import facts_of
@@ -30,6 +30,11 @@ from miloco_edge.measure.film import write_film
 from miloco_edge.measure.host import physical_cores
 
 OURS, TUNED = "miloco-edge", "miloco-edge, tuned"
+CLI, SERVER, SERVER_VIDEO = "llama-mtmd-cli", "llama-server", "llama-server, video"
+HANDLER = "llama-cpp-python, chat handler"
+EXAMPLE = "llama-cpp-python, example server"
+OPENVINO = "OpenVINO GenAI"
+NAMES = (OURS, TUNED, CLI, SERVER, SERVER_VIDEO, HANDLER, EXAMPLE, report.REFERENCE, OPENVINO)
 SAME, OTHER = "the same files", "tuned files"
 
 
@@ -40,6 +45,7 @@ def contestants(arguments: argparse.Namespace, system: str) -> list[Contestant]:
     threads, context = arguments.threads, arguments.context
     size = {"threads": threads, "context": context}
     pair = {"text": str(text), "mmproj": str(mmproj)}
+    tuned = {"model": str(arguments.tuned), "profile": True}
     python = Path(sys.executable)
     tools, script = arguments.tools, arguments.example_server
 
@@ -53,46 +59,50 @@ def contestants(arguments: argparse.Namespace, system: str) -> list[Contestant]:
         if tools is None or not (tools / file).is_file():
             return Contestant(name, layout, SAME, missing=f"no {file} in --tools")
         ready = partial(start, tools / file, text, mmproj, **size)
-        return Contestant(name, layout, SAME, ready, warms_up=file != "llama-mtmd-cli")
+        return Contestant(name, layout, SAME, ready, warms_up=name != CLI)
 
     found = [side(OURS, "video", SAME, "side_miloco_edge", {"model": str(arguments.model)})]
-    if arguments.tuned is not None:
-        config = {"model": str(arguments.tuned), "profile": True}
-        found.append(side(TUNED, "video", OTHER, "side_miloco_edge", config))
-    cli = partial(MtmdCli, system=system, tokens=arguments.tokens)
-    found += [
-        program("llama-mtmd-cli", "llama-mtmd-cli", "images", cli),
-        program("llama-server", "llama-server", "images", llama_server),
-        program(
-            "llama-server, video", "llama-server", "video", partial(llama_server, as_video=True)
-        ),
-        side("llama-cpp-python, chat handler", "images", SAME, "side_chat_handler", pair),
-    ]
-    name = "llama-cpp-python, example server"
-    if script is None:
-        found.append(Contestant(name, "images", SAME, missing="no --example-server"))
+    if arguments.tuned is None:
+        found.append(Contestant(TUNED, "video", OTHER, missing="no --tuned"))
     else:
-        start = partial(
-            example_server, arguments.server_python or python, script, text, mmproj, **size
-        )
-        found.append(Contestant(name, "images", SAME, start))
-    for name, path, option, module, config, interpreter in (
+        found.append(side(TUNED, "video", OTHER, "side_miloco_edge", tuned))
+    cli = partial(MtmdCli, system=system, tokens=arguments.tokens)
+    film = partial(llama_server, as_video=True)
+    found += [
+        program(CLI, "llama-mtmd-cli", "images", cli),
+        program(SERVER, "llama-server", "images", llama_server),
+        program(SERVER_VIDEO, "llama-server", "video", film),
+        side(HANDLER, "images", SAME, "side_chat_handler", pair),
+    ]
+    if script is None:
+        found.append(Contestant(EXAMPLE, "images", SAME, missing="no --example-server"))
+    else:
+        interpreter = arguments.server_python or python
+        start = partial(example_server, interpreter, script, text, mmproj, **size)
+        found.append(Contestant(EXAMPLE, "images", SAME, start))
+    for name, folder, option, module, config, interpreter in (
         (
             report.REFERENCE, arguments.checkpoint, "--checkpoint", "side_transformers",
             {"checkpoint": str(arguments.checkpoint), "dtype": arguments.dtype},
             arguments.reference_python or python,
         ),
         (
-            "OpenVINO GenAI", arguments.openvino, "--openvino", "side_openvino",
+            OPENVINO, arguments.openvino, "--openvino", "side_openvino",
             {"openvino": str(arguments.openvino)}, arguments.openvino_python or python,
         ),
     ):  # fmt: skip
         kind = arguments.dtype if option == "--checkpoint" else "INT4 by optimum-intel"
-        if path is None:
+        if folder is None:
             found.append(Contestant(name, "video", kind, missing=f"no {option}"))
         else:
             found.append(side(name, "video", kind, module, config, interpreter))
-    return [each for each in found if not arguments.only or each.name in arguments.only]
+    return [_unless_left_out(each, arguments.only or ()) for each in found]
+
+
+def _unless_left_out(each: Contestant, only: Sequence[str]) -> Contestant:
+    if not only or each.name in only or each.missing is not None:
+        return each
+    return replace(each, start=None, missing="left out by --only")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -116,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         decode = frames.text_alone(parsed.depth, facts, parsed.tokens) if parsed.depth else None
         everybody = contestants(parsed, facts.system)
         records = hold(everybody, rounds, warm_up, decode, lambda line: print(line, flush=True))
-    ours = [r.contestant.name for r in records if r.contestant.name in (OURS, TUNED)]
+    ours = [r.contestant.name for r in records if r.contestant.name in (OURS, TUNED) and r.readings]
     found = report.document(records, ours, _about(parsed, ours))
     parsed.out.write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n")
     table = report.markdown(found)
@@ -155,29 +165,32 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.peers", description=(__doc__ or "").partition("\n")[0]
     )
-    path = {"type": Path}
-    parser.add_argument("model", help="folder with a pair", **path)
-    parser.add_argument("--tuned", help="folder with our own types of the same weights", **path)
-    parser.add_argument("--tools", help="folder with llama-server and llama-mtmd-cli", **path)
+    parser.add_argument("model", help="folder with a pair", type=path)
+    parser.add_argument("--tuned", help="folder with our own types of the same weights", type=path)
+    parser.add_argument("--tools", help="folder with llama-server and llama-mtmd-cli", type=path)
     parser.add_argument(
-        "--example-server", help="llama-cpp-python's examples/server/server.py", **path
+        "--example-server", help="llama-cpp-python's examples/server/server.py", type=path
     )
-    parser.add_argument("--server-python", help="a Python with what that server needs", **path)
-    parser.add_argument("--checkpoint", help="the checkpoint, for transformers", **path)
+    parser.add_argument("--server-python", help="a Python with what that server needs", type=path)
+    parser.add_argument("--checkpoint", help="the checkpoint, for transformers", type=path)
     parser.add_argument("--dtype", default="float32", help="transformers' type")
-    parser.add_argument("--openvino", help="the model as optimum-intel converts it", **path)
-    parser.add_argument("--reference-python", help="a Python with torch and transformers", **path)
-    parser.add_argument("--openvino-python", help="a Python with openvino-genai", **path)
-    parser.add_argument("--clip", help="a film; one is drawn where there is none", **path)
-    parser.add_argument("--manifest", help="ask its questions about videos instead", **path)
+    parser.add_argument("--openvino", help="the model as optimum-intel converts it", type=path)
+    parser.add_argument(
+        "--reference-python", help="a Python with torch and transformers", type=path
+    )
+    parser.add_argument("--openvino-python", help="a Python with openvino-genai", type=path)
+    parser.add_argument("--clip", help="a film; one is drawn where there is none", type=path)
+    parser.add_argument("--manifest", help="ask its questions about videos instead", type=path)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=1, help="questions in each round")
     parser.add_argument("--tokens", type=int, default=32, help="of each answer, at most")
     parser.add_argument("--depth", type=int, default=448, help="tokens before decode; 0: none")
     parser.add_argument("--threads", type=int, default=physical_cores())
     parser.add_argument("--context", type=int, default=4096)
-    parser.add_argument("--only", action="append", help="this one alone (may be repeated)")
-    parser.add_argument("--out", required=True, help="JSON; the table beside it as .md", **path)
+    parser.add_argument(
+        "--only", action="append", choices=NAMES, help="this one alone (may be repeated)"
+    )
+    parser.add_argument("--out", required=True, type=path, help="JSON; the table beside it as .md")
     return parser.parse_args(arguments)
 
 

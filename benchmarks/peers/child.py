@@ -8,6 +8,10 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
 from benchmarks.peers.request import Reading, Request
 
 
@@ -28,3 +32,9 @@ def serve(answer: Callable[[Request], Reading], about: Mapping[str, Any]) -> Non
     for line in sys.stdin:
         reading = answer(Request.from_json(json.loads(line)))
         print(json.dumps({**vars(reading)}), file=out, flush=True)
+
+
+def read_picture(path: str) -> NDArray[np.uint8]:
+    """(h, w, 3) uint8, RGB."""
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))

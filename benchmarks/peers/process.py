@@ -49,14 +49,17 @@ class Process:
 
     def __init__(
         self,
-        command: Sequence[str | Path],
+        command: Sequence[object],
         environment: Mapping[str, str] | None = None,
         *,
         typed: bool = False,
     ) -> None:
         """`typed`: it reads from a terminal of its own, whose echo nobody sees."""
         self.said = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
-        self._terminal, theirs = os.openpty() if typed else (None, None)
+        self._terminal: int | None = None
+        theirs: int | None = None
+        if typed:
+            self._terminal, theirs = os.openpty()
         self.popen = subprocess.Popen(
             [str(part) for part in command],
             stdin=subprocess.PIPE if theirs is None else theirs,
@@ -149,6 +152,11 @@ class PythonSide:
             raise self._process.fail("it ended")
         found: dict[str, Any] = json.loads(line)
         return found
+
+
+def path(text: str) -> Path:
+    """A path of the command line, wherever a process will run; links are kept (a venv's Python)."""
+    return Path(text).absolute()
 
 
 def _own_terminal() -> None:

@@ -9,9 +9,7 @@ from functools import wraps
 from typing import Any
 
 import llama_cpp
-import numpy as np
 from llama_cpp import mtmd_cpp
-from PIL import Image
 
 from benchmarks.peers import child
 from benchmarks.peers.request import Reading, Request
@@ -62,7 +60,7 @@ def read_clip(request: Request) -> Clip | None:
     """The frames as a clip."""
     if not request.frames:
         return None
-    pictures = [np.asarray(Image.open(path).convert("RGB")) for path in request.frames]
+    pictures = [child.read_picture(path) for path in request.frames]
     return Clip.from_frames(pictures, fps=request.fps)
 
 

@@ -10,7 +10,6 @@ import time
 import numpy as np
 import openvino
 import openvino_genai
-from PIL import Image
 
 from benchmarks.peers import child
 from benchmarks.peers.request import Reading, Request
@@ -46,7 +45,7 @@ def main() -> None:
         options = openvino_genai.GenerationConfig()
         options.max_new_tokens = request.tokens
         options.do_sample = False
-        pictures = [np.asarray(Image.open(path).convert("RGB")) for path in request.frames]
+        pictures = [child.read_picture(path) for path in request.frames]
         clock = Clock()
         began = time.perf_counter()
         media = {"videos": [openvino.Tensor(np.stack(pictures))]} if pictures else {}

@@ -7,9 +7,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
 
 from benchmarks.peers import child
@@ -46,7 +44,7 @@ def main() -> None:
     ends = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
 
     def answer(request: Request) -> Reading:
-        pictures = [np.asarray(Image.open(path).convert("RGB")) for path in request.frames]
+        pictures = [child.read_picture(path) for path in request.frames]
         clock = Clock()
         began = time.perf_counter()
         media, inputs = "", {}

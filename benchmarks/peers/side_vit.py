@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import time
 
-import numpy as np
-from PIL import Image
-
 from benchmarks.peers import child
 from benchmarks.peers.request import Reading, Request
 from benchmarks.peers.side_miloco_edge import Native
@@ -31,7 +28,7 @@ def main() -> None:
     vision = VisionEncoder(files.mmproj, model, shape, threads=config["threads"], use_gpu=False)
 
     def answer(request: Request) -> Reading:
-        frames = [np.asarray(Image.open(path).convert("RGB")) for path in request.frames]
+        frames = [child.read_picture(path) for path in request.frames]
         with native.counted() as spent:
             began = time.perf_counter()
             for first, second in zip(frames[::2], frames[1::2], strict=True):

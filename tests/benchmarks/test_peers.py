@@ -17,12 +17,13 @@ import pytest
 from PIL import Image
 
 from benchmarks.peers import frames, http, report
-from benchmarks.peers.__main__ import contestants, parse
+from benchmarks.peers.__main__ import NAMES, contestants, parse
 from benchmarks.peers.contest import Contestant, Record, hold, turns
 from benchmarks.peers.mtmd_cli import MtmdCli
 from benchmarks.peers.process import PeerError, Process
 from benchmarks.peers.request import Reading, Request
 from miloco_edge import Clip
+from miloco_edge.measure.film import write_film
 from miloco_edge.prompt import ChatFacts
 
 ASKED = Request((), 2.0, "You see.", "Who? /no_think", 4)
@@ -232,15 +233,14 @@ def test_a_process_that_dies_leaves_its_last_words() -> None:
     process.close()
 
 
-def test_windows_are_unlike_and_of_the_size_compared(clip: Clip, tmp_path: Path) -> None:
-    from miloco_edge.measure.film import write_film
-
+def test_windows_are_unlike_and_of_the_size_compared(tmp_path: Path) -> None:
     film = write_film(tmp_path / "film.mp4", size=(320, 180))
     facts = ChatFacts("You see.", thinks=True)
     one, other = frames.from_film(film, 2, tmp_path / "out", facts, 8)
     assert one.question.endswith("doing? /no_think") and one.system == "You see."
     assert len(one.frames) == 6 and one.video is not None
-    assert Image.open(one.frames[0]).size == (448, 252)
+    with Image.open(one.frames[0]) as picture:
+        assert picture.size == (448, 252)
     assert Path(one.frames[0]).read_bytes() != Path(other.frames[0]).read_bytes()
     assert Clip.from_file(Path(one.video), fps=2.0).frames[0].pixels.shape == (252, 448, 3)
     alone = frames.text_alone(50, facts, 8)
@@ -256,7 +256,9 @@ def test_who_cannot_be_started_says_what_is_missing(pair: Path, tmp_path: Path) 
     assert found["llama-server, video"].layout == "video"
     assert found["OpenVINO GenAI"].missing == "no --openvino"
     assert found["transformers"].missing == "no --checkpoint"
-    assert "miloco-edge, tuned" not in found
+    assert found["miloco-edge, tuned"].missing == "no --tuned"
+    assert tuple(found) == NAMES
     given = ["--tuned", str(pair), "--only", "miloco-edge, tuned"]
     parsed = parse([str(pair), "--out", str(tmp_path / "a.json"), *given])
-    assert [each.name for each in contestants(parsed, "S")] == ["miloco-edge, tuned"]
+    able = [each.name for each in contestants(parsed, "S") if each.missing is None]
+    assert able == ["miloco-edge, tuned"], "nobody is left out without a word"
