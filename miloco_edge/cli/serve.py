@@ -18,6 +18,7 @@ from miloco_edge.engine.engine import MAX_CONTEXT, LoadOptions
 from miloco_edge.engine.protocol import WindowEngine
 from miloco_edge.engine.remote import RemoteEngine
 from miloco_edge.errors import MilocoEdgeError
+from miloco_edge.hub.secrets import remote_key
 from miloco_edge.prompt import chat_facts
 
 
@@ -141,7 +142,7 @@ def _engine(
     """The engine, what is known of its model, and the hub that watches with it."""
     if config_path is None:
         if model is not None and model.startswith(("http://", "https://")):
-            return RemoteEngine(model), _facts_of_server(model), None
+            return RemoteEngine(model, api_key=remote_key(model)), _facts_of_server(model), None
         return ChildEngine(model, **load), _facts(model, load), None
     from miloco_edge.hub import config
     from miloco_edge.hub.connect import engine_for

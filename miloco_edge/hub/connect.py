@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import os
-
 from miloco_edge.engine.child import ChildEngine, Limits
 from miloco_edge.engine.child_quarantine import Quarantine
 from miloco_edge.engine.failover import Failover
 from miloco_edge.engine.protocol import WindowEngine
 from miloco_edge.engine.remote import RemoteEngine
-from miloco_edge.errors import MilocoEdgeError
+from miloco_edge.errors import ConfigError, MilocoEdgeError
+from miloco_edge.hub import secrets
 from miloco_edge.hub.settings import CameraSettings, Home, LinesSink, WebhookSink
 from miloco_edge.hub.settings import Sink as SinkSettings
 from miloco_edge.hub.sinks import Lines, Sink, Webhook
+from miloco_edge.video.address import masked
 from miloco_edge.video.camera import source_at
 from miloco_edge.video.feed import Feed
 from miloco_edge.video.source import Clock, Source
-
-API_KEY = "MILOCO_EDGE_REMOTE_KEY"
-"""The environment variable with the bearer token of remote engines."""
 
 
 def source_for(settings: CameraSettings) -> Source:
@@ -62,7 +59,7 @@ def engine_for(home: Home) -> WindowEngine:
 def _engine(home: Home, ref: str | None) -> WindowEngine:
     settings = home.engine
     if ref is not None and ref.startswith(("http://", "https://")):
-        return RemoteEngine(ref, api_key=os.environ.get(API_KEY))
+        return RemoteEngine(ref, api_key=_key(home, ref))
     options = {"context": settings.context, "threads": settings.threads}
     given = {name: value for name, value in options.items() if value is not None}
     return ChildEngine(
@@ -74,3 +71,12 @@ def _engine(home: Home, ref: str | None) -> WindowEngine:
         prefixes=home.journal.path.with_name("prefixes"),
         **given,  # type: ignore[arg-type]
     )
+
+
+def _key(home: Home, url: str) -> str | None:
+    try:
+        return secrets.remote_key(url)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            home.path, None, "model", f"expected to read the key of {masked(url)}, got: {error}"
+        ) from error

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 
 class Secret:
@@ -48,6 +49,22 @@ def find(name: str, environ: Mapping[str, str] = os.environ) -> Secret | None:
     for folder in (*named, "/run/secrets"):
         if folder and (file := Path(folder) / name).is_file():
             return Secret(file.read_text(encoding="utf-8").rstrip("\r\n"))
+    return None
+
+
+def remote_key(url: str, environ: Mapping[str, str] = os.environ) -> str | None:
+    """The bearer token for a remote engine; None where there is none.
+
+    Of http://big.local:8001/v1 it is the first that there is of the secrets
+    `remote.big.local_8001.key`, `remote.big.local.key` and `remote.key`, the last of which goes to
+    every remote engine. Raises OSError as `find` does.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    places = (f"{host}_{parts.port}." if parts.port else None, f"{host}.", "")
+    for place in places:
+        if place is not None and (key := find(f"remote.{place}key", environ)) is not None:
+            return key.reveal()
     return None
 
 
