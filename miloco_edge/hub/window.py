@@ -32,7 +32,7 @@ def pair_end(newest_s: float, anchor_s: float, fps: float) -> float:
     """The end of a frame pair next to the newest frame, by a clock that has one at `anchor_s`.
 
     Windows that end there share their pairs, and the engine knows those that it has seen. Where
-    the clock is out by more than half a frame's time, what is newest counts: it becomes the anchor.
+    none is within half a frame's time, what is newest counts.
     """
     pair_s = 2 / fps
     end_s = anchor_s + round((newest_s - anchor_s) / pair_s) * pair_s
