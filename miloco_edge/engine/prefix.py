@@ -6,6 +6,7 @@ state's word for its own sizes (llama-context.cpp, state_seq_set_data).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -73,7 +74,8 @@ class Prefixes:
                 old.unlink(missing_ok=True)
         except OSError as error:  # a full or read-only disk costs the next start half a second
             log.warning("%s: %s; the system prompt is not kept", path, error)
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                part.unlink()
 
     def _path(self, tokens: NDArray[np.int32]) -> Path:
         name = hashlib.blake2b(self._key + tokens.tobytes(), digest_size=12).hexdigest()
