@@ -58,19 +58,23 @@ def llama_server(
     context: int,
     slots: int | None = 1,
     as_video: bool = False,
+    cached: bool = False,
 ) -> Server:
-    """llama-server without its prompt cache; one slot unless told otherwise (None: its default)."""
+    """llama-server; one slot unless told otherwise (None: its default).
+
+    Without its prompt cache, unless `cached`: what a slot has in common with its last prompt.
+    """
     port = free_port()
     command = [
         program, "-m", text, "--mmproj", mmproj, "--port", str(port), "-c", str(context),
-        "-t", str(threads), "--cache-ram", "0", "--video-fps", "2",
+        "-t", str(threads), "--video-fps", "2", *(() if cached else ("--cache-ram", "0")),
         *(() if slots is None else ("-np", str(slots))),
     ]  # fmt: skip
     return Server(
         Process(command, {"LLAMA_ARG_OFFLINE": "1"}),
         port,
         {"command": [str(part) for part in command[1:]]},
-        more={"cache_prompt": False, "reasoning_format": "none"},
+        more={"cache_prompt": cached, "reasoning_format": "none"},
         as_video=as_video,
     )
 
