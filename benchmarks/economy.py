@@ -164,10 +164,10 @@ def run(
         clip = read_clip(of_clip[0], Settings())
         if clip is None or len(clip.frames) < 4:
             continue  # nothing to leave out
-        order = np.roll(np.arange(len(rows)), turn)
+        order = [(i + turn) % len(rows) for i in range(len(rows))]
         turn += 1
         questions = [item.question for item in of_clip]
-        answers = {int(i): bench.answer(clip, questions, rows[i]) for i in order}
+        answers = {i: bench.answer(clip, questions, rows[i]) for i in order}
         yield of_clip, [answers[i] for i in range(len(rows))]
 
 

@@ -79,7 +79,7 @@ class Sample:
     vision_s: float
     prefill_s: float
     visual_tokens: int
-    logprobs: NDArray[np.float32]
+    logprobs: NDArray[np.float64]
 
 
 def measure(engine: Engine, film: list[NDArray[np.uint8]], rounds: int) -> dict[str, Any]:
@@ -138,12 +138,12 @@ def _summary(way: Way, samples: dict[str, list[Sample]]) -> dict[str, Any]:
     return result
 
 
-def _tied(logprobs: NDArray[np.float32]) -> bool:
+def _tied(logprobs: NDArray[np.float64]) -> bool:
     second, first = np.sort(logprobs)[-2:]
     return bool(first - second < TIE)
 
 
-def _kl(p: NDArray[np.float32], q: NDArray[np.float32]) -> float:
+def _kl(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
     return float((np.exp(p) * (p - q)).sum())
 
 
