@@ -177,6 +177,10 @@ class Timings:
     first_token_s: float | None = None
     generate_s: float | None = None
     total_s: float | None = None
+    predicted_s: float | None = None
+    """What was thought beforehand that it would take without decoding the video and loading, by
+    the rates of then; None without a deadline or rates. Of an answer: for as many tokens as it
+    came to have."""
 
 
 @dataclass(frozen=True)
@@ -209,6 +213,8 @@ class Answer:
     inside its thought, and takes back a thought that the model opens though it was told not to:
     it was then opened by the model and closed by the engine, and `thinking` is None.
     """
+    degraded: Degraded | None = None
+    """What the answer did without for its deadline, beside what the look did."""
 
     @property
     def thought(self) -> bool:

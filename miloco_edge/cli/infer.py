@@ -11,13 +11,20 @@ import click
 
 from miloco_edge import Budget, Clip, Engine, Sampling, Scene
 from miloco_edge.cli.answers import print_answers, print_decisions
-from miloco_edge.cli.options import json_option, load_options
+from miloco_edge.cli.options import (
+    SECONDS,
+    answer_options,
+    json_option,
+    load_options,
+    model_option,
+)
 from miloco_edge.cli.output import Output
 from miloco_edge.engine.decide import Decided
-from miloco_edge.engine.engine import VISUAL_TOKENS, LoadOptions
-from miloco_edge.engine.scene import ANSWER_TOKENS, THINKING_TOKENS
+from miloco_edge.engine.engine import LoadOptions
+from miloco_edge.engine.planner import Intent, both
+from miloco_edge.engine.scene import ANSWER_TOKENS
 from miloco_edge.prompt.chat import DESCRIBE, Language
-from miloco_edge.types import Answer, Layout, Usage
+from miloco_edge.types import Answer, Degraded, Layout, Usage
 from miloco_edge.video import draw_sheet
 
 # A deadline that passed before a stage began: the stage starts, finds no time left, and says so.
@@ -76,7 +83,7 @@ class Media:
 @click.option("--camera", metavar="SOURCE", help="RTSP or HTTP address, or number of a USB camera.")
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=SECONDS,
     default=3.0,
     show_default=True,
     help="How long to watch the camera.",
@@ -89,55 +96,12 @@ class Media:
     metavar="TEXT",
     help='A statement to say yes, no or unknown to ("Someone is reading"); repeatable.',
 )
-@click.option("--model", metavar="REF", help="Alias, FILE.gguf, folder or org/repo[:QUANT].")
-@click.option("--think/--no-think", default=False, help="Let the model think first.")
-@click.option(
-    "--think-tokens",
-    type=click.IntRange(min=0),
-    default=THINKING_TOKENS,
-    show_default=True,
-    help="Close the thought by force after so many tokens.",
+@model_option
+@answer_options(
+    deadline="Return within so many seconds of the model being loaded.", max_tokens=ANSWER_TOKENS
 )
-@click.option(
-    "--max-tokens",
-    type=click.IntRange(min=1),
-    default=ANSWER_TOKENS,
-    show_default=True,
-    help="Longest answer.",
-)
-@click.option(
-    "--deadline",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    help="Return within so many seconds of the model being loaded.",
-)
-@click.option(
-    "--fps",
-    type=click.FloatRange(min=0, min_open=True),
-    default=2.0,
-    show_default=True,
-    help="Frames sampled from a second of video.",
-)
-@click.option("--frames", type=click.IntRange(min=1), help="Sample exactly so many frames.")
 @click.option("--start", type=click.FloatRange(min=0), metavar="S", help="Begin here in the clip.")
 @click.option("--end", type=click.FloatRange(min=0), metavar="S", help="End here in the clip.")
-@click.option(
-    "--visual-tokens",
-    type=click.IntRange(min=4),
-    default=VISUAL_TOKENS,
-    show_default=True,
-    help="Most visual tokens for the clip: kept by size first, then by frames.",
-)
-@click.option(
-    "--layout",
-    type=click.Choice(["video", "images"]),
-    help="Frames as one video (merged in pairs) or as separate pictures.",
-)
-@click.option("--smart-home", is_flag=True, help='Answer as {"result": ...} for a hub to parse.')
-@click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True)
-@click.option("--temperature", type=click.FloatRange(min=0), help="0 is greedy.")
-@click.option("--top-p", type=click.FloatRange(0, 1))
-@click.option("--seed", type=int, help="Makes sampling repeatable.")
 @click.option(
     "--top-logprobs",
     type=click.IntRange(min=0),
@@ -165,7 +129,7 @@ def infer_command(
     deadline: float | None,
     visual_tokens: int,
     smart_home: bool,
-    lang: Language,
+    language: Language,
     temperature: float | None,
     top_p: float | None,
     seed: int | None,
@@ -185,13 +149,27 @@ def infer_command(
     clip = media.read() if media.camera is None else None
     decode_s = time.perf_counter() - began
     with Engine.load(model, **load) as engine:
+        if deadline is not None:
+            engine.rates()  # known before the clock starts
         clock = _Clock(deadline)
         if clip is None:
             watched = time.perf_counter()
             clip = media.read()
             decode_s = time.perf_counter() - watched
-        budget = Budget(visual_tokens=visual_tokens, seconds=clock.remaining())
-        with engine.look(clip, budget=budget, smart_home=smart_home, language=lang) as scene:
+        asked = questions or (() if rules else (DESCRIBE[language],))
+        budget = Budget(
+            visual_tokens=visual_tokens,
+            seconds=clock.remaining(),
+            answer_tokens=max_tokens,
+            thinking_tokens=think_tokens,
+        )
+        with engine.look(
+            clip,
+            budget=budget,
+            smart_home=smart_home,
+            language=language,
+            intent=Intent(asked, rules, think),
+        ) as scene:
             decided = None
             if rules:
                 budget = Budget(seconds=clock.remaining())
@@ -200,16 +178,12 @@ def infer_command(
                 if not output.as_json:
                     print_decisions(decided.decisions, output)
             answers: list[Answer] = []
-            if questions or not rules:
+            if asked:
                 answers = print_answers(
                     scene,
-                    questions or (DESCRIBE[lang],),
+                    asked,
                     output,
-                    budget=Budget(
-                        answer_tokens=max_tokens,
-                        thinking_tokens=think_tokens,
-                        seconds=clock.remaining(),
-                    ),
+                    budget=replace(budget, visual_tokens=None, seconds=clock.remaining()),
                     think=think,
                     sampling=_sampling(scene.sampling, temperature, top_p, seed),
                     top_logprobs=top_logprobs,
@@ -221,7 +195,9 @@ def infer_command(
     if output.as_json:
         output.data(document)
     elif (degraded := document["degraded"]) is not None:
-        output.note(f"note: {_shown(degraded['used'])} instead of {_shown(degraded['asked'])}")
+        why = " for the deadline" if degraded["reason"] == "deadline" else ""
+        asked_for = _shown(degraded["asked"])
+        output.note(f"note: {_shown(degraded['used'])} instead of {asked_for}{why}")
 
 
 class _Clock:
@@ -267,6 +243,7 @@ def _document(
         first_token_s=answers[0].timings.first_token_s if answers else None,
         generate_s=_sum(answers, "generate_s"),
         total_s=time.perf_counter() - began,
+        predicted_s=_predicted_s(scene, answers, decided),
     )
     return {
         "model": {
@@ -290,12 +267,45 @@ def _document(
         "decisions": [asdict(decision) for decision in decided or ()],
         "usage": asdict(_totals(scene, usages)),
         "timings": asdict(timings),
-        "degraded": None if fitted.degraded is None else asdict(fitted.degraded),
+        "degraded": _degraded(fitted.degraded, answers),
+    }
+
+
+def _predicted_s(scene: Scene, answers: list[Answer], decided: Decided | None) -> float | None:
+    """What was thought that looking, deciding and answering would take; answers side by side."""
+    predicted_s = scene.timings.predicted_s
+    if decided is not None:
+        predicted_s = both(predicted_s, decided.timings.predicted_s)
+    for answer in sorted(answers, key=lambda answer: answer.usage.completion_tokens)[-1:]:
+        predicted_s = both(predicted_s, answer.timings.predicted_s)
+    return predicted_s
+
+
+def _degraded(look: Degraded | None, answers: list[Answer]) -> dict[str, Any] | None:
+    """What the look and the answers did without, as one."""
+    given_up = [each for each in (look, *(answer.degraded for answer in answers)) if each]
+    if not given_up:
+        return None
+    reasons = {each.reason for each in given_up}
+    return {
+        "reason": "deadline" if "deadline" in reasons else given_up[0].reason,
+        "asked": {name: value for each in given_up for name, value in each.asked.items()},
+        "used": {name: value for each in given_up for name, value in each.used.items()},
     }
 
 
 def _shown(cost: dict[str, Any]) -> str:
-    return "{frames} frames of {width}x{height} ({visual_tokens} visual tokens)".format(**cost)
+    """What was asked for or used, in words."""
+    parts = []
+    if "frames" in cost:
+        parts.append(
+            "{frames} frames of {width}x{height} ({visual_tokens} visual tokens)".format(**cost)
+        )
+    if "thinking_tokens" in cost:
+        parts.append(f"{cost['thinking_tokens']} tokens of thinking")
+    if "answer_tokens" in cost:
+        parts.append(f"{cost['answer_tokens']} tokens of answer")
+    return ", ".join(parts)
 
 
 def _answer(answer: Answer) -> dict[str, Any]:

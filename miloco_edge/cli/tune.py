@@ -14,6 +14,7 @@ from miloco_edge import Clip, Engine
 from miloco_edge.cli.options import json_option, offline_option
 from miloco_edge.cli.output import Output
 from miloco_edge.cli.progress import progress_bar
+from miloco_edge.engine.gauge import shown
 from miloco_edge.engine.profile import Choice, Profile, profile_path, this_machine, write_profile
 from miloco_edge.errors import MilocoEdgeError
 from miloco_edge.llama.offload import gpu_backend
@@ -118,6 +119,7 @@ def _show(output: Output, profile: Profile, path: Path) -> None:
     )
     for choice in profile.choices:
         output.text(f"{choice.setting}: {choice.why}")
+    output.table(("stage", "of", "rate"), shown(profile.figures))
     output.note(f"written to {path}")
 
 

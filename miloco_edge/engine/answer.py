@@ -38,6 +38,8 @@ class Ask:
     sampling: Sampling
     top_logprobs: int
     stop: Sequence[str] = ()
+    token_s: float = 0.0
+    """What one token is thought to take, until one is there to be measured."""
 
 
 class AskOptions(TypedDict, total=False):
@@ -66,12 +68,14 @@ def answer_all(
     interrupt: Interrupt,
     ground: Callable[[str], Grounding],
     emit: EmitMany,
+    told: Callable[[Answer], Answer] = lambda answer: answer,
 ) -> list[Answer]:
     """Answer questions that follow `base`, a sequence that goes on at `position`.
 
     As many side by side as sequences and cells allow; each draws its own tokens, as it would
     alone but for rounding, which llama.cpp's kernels do differently for one row and for many.
-    Raises ContextFullError where one does not fit, NonFiniteError.
+    `told` is what each whole answer goes through. Raises ContextFullError where one does not fit,
+    NonFiniteError.
     """
     started = time.perf_counter()
     answers: list[Answer] = []
@@ -89,7 +93,7 @@ def answer_all(
                 line.close()
         reason = interrupt.reason() or "cancelled"
         for i, line in zip(part, lines, strict=True):
-            answers.append(line.answer(started, prefill_s / len(lines), reason, ground))
+            answers.append(told(line.answer(started, prefill_s / len(lines), reason, ground)))
             emit(i, answers[-1])
     return answers
 
@@ -182,6 +186,7 @@ class _Line:
             interrupt=interrupt,
             emit=emit,
             stop=ask.stop,
+            token_s=ask.token_s,
         )
         self._steps: Steps[Tokens, int, Generation] | None = None
         self._generation: Generation | None = None

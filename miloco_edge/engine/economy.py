@@ -113,6 +113,8 @@ class Savings:
     """Pairs whose KV was there already: no ViT and no prefill."""
     pruned_tokens: int = 0
     """Visual tokens left out after the ViT."""
+    late: int = 0
+    """Pairs left out because the machine was slower than planned and a deadline near."""
 
 
 def change(a: RGB, b: RGB) -> float:

@@ -2,86 +2,52 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack
+from typing import TypedDict, Unpack
 
-from miloco_edge import registry, video
+from miloco_edge import video
 from miloco_edge.engine.economy import EXACT, Economy, Mode, economy_of
 from miloco_edge.engine.interrupt import Interrupt
-from miloco_edge.engine.look import Lookout
-from miloco_edge.engine.prefix import Prefixes
-from miloco_edge.engine.profile import physical_cores, profile_path, read_profile, this_machine
-from miloco_edge.engine.scene import Scene
-from miloco_edge.engine.sizes import gpu_layers, vision_shape
-from miloco_edge.engine.worker import Request, Worker
-from miloco_edge.llama import (
-    MAX_TOKENS,
-    N_BATCH,
-    ActivationSums,
-    Context,
-    KVType,
-    TextModel,
-    VisionEncoder,
+from miloco_edge.engine.load import CONTEXT as CONTEXT
+from miloco_edge.engine.load import MAX_CONTEXT as MAX_CONTEXT
+from miloco_edge.engine.load import Loaded, load
+from miloco_edge.engine.load import LoadOptions as LoadOptions
+from miloco_edge.engine.load import Settings as Settings
+from miloco_edge.engine.plan import Plan
+from miloco_edge.engine.planner import (
+    A_QUESTION,
+    Intent,
+    ahead_of,
+    fitted_for_deadline,
+    learned,
+    measure,
+    pace_for,
+    plan_look,
+    seen_in_time,
 )
-from miloco_edge.prompt import ChatFacts, chat_facts
+from miloco_edge.engine.rates import Figure, Rates
+from miloco_edge.engine.scene import Scene
+from miloco_edge.engine.worker import Request, Worker
+from miloco_edge.llama import MAX_TOKENS
 from miloco_edge.prompt.chat import SMART_HOME, SMART_HOME_GRAMMAR, Language
 from miloco_edge.registry import ModelFiles
 from miloco_edge.types import Budget, Sampling
 from miloco_edge.video import Clip, FittedClip
 
-logger = logging.getLogger("miloco_edge.engine")
-
 VISUAL_TOKENS = 1024
 """Visual tokens of a clip unless the budget says otherwise."""
 MAX_FRAMES = 256
 """Frames of a clip; the report's own limit (arXiv 2512.17436, 3.1)."""
-CONTEXT = 8192
-MAX_CONTEXT = 16384
-"""The longest context that the model was trained for at home (arXiv 2512.17436, 3.1)."""
-
-
-class LoadOptions(TypedDict, total=False):
-    """How to load a model."""
-
-    mmproj: Path | str | None
-    """The mmproj, where it does not lie beside the text GGUF."""
-    threads: int | None
-    """CPU threads; all physical ones by default."""
-    gpu_layers: int | Literal["auto"]
-    """Layers on the GPU; "auto" is what its free memory holds, 0 without a GPU build."""
-    context: int
-    """Tokens that all open scenes and answers share."""
-    batch: int | None
-    """Tokens computed at once (batch and micro-batch); the longest that a deadline waits for."""
-    flash_attention: bool | None
-    """llama.cpp's own choice by default."""
-    kv_type: KVType | None
-    """Of the KV cache; q8_0 takes half of f16's memory and needs flash attention."""
-    repack: bool | None
-    """Interleave the weights for this CPU's kernels; by default where that is quicker."""
-    mmap: bool | None
-    """Map the weights instead of reading them; by default where they are not repacked."""
-    profile: bool
-    """Take what is not given from this machine's profile (`miloco-edge tune`); so by default."""
-    economy: Economy | Mode
-    """What looks may leave out unless they say otherwise: nothing ("exact") by default."""
-    prefixes: Path | str | None
-    """A folder in which the KV of system prompts is kept over restarts; none by default."""
-    offline: bool
-    """Take hub models from the cache alone."""
-    observer: ActivationSums | None
-    """Calibration's: sums what goes into every weight while it is started."""
 
 
 class LookOptions(TypedDict, total=False):
     """How to look."""
 
     budget: Budget | None
-    """Visual tokens and seconds of the look."""
+    """Visual tokens and seconds of the look, which leaves time for an answer of its tokens."""
+    intent: Intent | None
+    """What will be asked, for the look to leave time for it; one short question by default."""
     system: str | None
     """System prompt; the model's own by default."""
     smart_home: bool
@@ -90,41 +56,6 @@ class LookOptions(TypedDict, total=False):
     """Language of the smart-home prompt."""
     economy: Economy | Mode | None
     """What may be left out of a video; the engine's own by default."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a model was loaded, every option decided."""
-
-    threads: int
-    gpu_layers: int
-    context: int
-    batch: int
-    flash_attention: bool | None
-    """None: llama.cpp's own choice."""
-    kv_type: KVType
-    repack: bool
-    mmap: bool
-    profile: Path | None
-    """The device profile that had a say."""
-
-
-@dataclass(frozen=True)
-class _Loaded:
-    """What lives in llama.cpp, and what was read off the files."""
-
-    files: ModelFiles
-    model: TextModel
-    context: Context
-    vision: VisionEncoder
-    lookout: Lookout
-    facts: ChatFacts
-    settings: Settings
-
-    def close(self) -> None:
-        self.vision.close()
-        self.context.close()
-        self.model.close()
 
 
 class Engine:
@@ -138,7 +69,7 @@ class Engine:
     """
 
     def __init__(
-        self, worker: Worker, loaded: _Loaded, load_s: float, economy: Economy = EXACT
+        self, worker: Worker, loaded: Loaded, load_s: float, economy: Economy = EXACT
     ) -> None:
         self._worker, self._loaded = worker, loaded
         self.load_s = load_s
@@ -155,7 +86,7 @@ class Engine:
         economy = economy_of(options.get("economy", EXACT))
         worker = Worker()
         try:
-            loaded = worker.submit(lambda: _load(ref, options), Interrupt()).result()
+            loaded = worker.submit(lambda: load(ref, options), Interrupt()).result()
         except BaseException:
             worker.close()
             raise
@@ -229,9 +160,13 @@ class Engine:
         smart_home = options.get("smart_home", False)
         economy = economy_of(options.get("economy") or self.economy)
         interrupt = Interrupt(budget.seconds)
+        intent = options.get("intent") or A_QUESTION
 
         def work() -> Scene:
-            return self._look(clip, budget, system, sampling, smart_home, economy, interrupt, keep)
+            made = None if clip is None else self._plan(clip, budget, system, intent, interrupt)
+            return self._look(
+                clip, budget, system, sampling, smart_home, economy, interrupt, keep, made
+            )
 
         return self._worker.submit(work, interrupt, urgent=urgent)
 
@@ -244,6 +179,26 @@ class Engine:
             max_frames=MAX_FRAMES,
             max_tokens_per_patch=MAX_TOKENS,
         )
+
+    def rates(self) -> Rates:
+        """How fast the model is here and now, which deadlines are planned by.
+
+        Where neither this machine's profile nor a look before has told, it is measured: a second
+        or two with a model of 7B parameters.
+        """
+
+        def work() -> Rates:
+            if self._loaded.lookout.pace is None:
+                measure(self._loaded.lookout)
+            assert self._loaded.lookout.pace is not None
+            return self._loaded.lookout.pace.now()
+
+        return self._worker.submit(work, Interrupt()).result()
+
+    def gauge(self) -> list[Figure]:
+        """Measure how fast the model is here, thoroughly: a minute or two with 7B parameters."""
+        lookout = self._loaded.lookout
+        return self._worker.submit(lambda: measure(lookout, thorough=True), Interrupt()).result()
 
     def forget(self) -> None:
         """Drop what is kept between scenes, so that the next look begins from nothing."""
@@ -268,9 +223,10 @@ class Engine:
         economy: Economy,
         interrupt: Interrupt,
         keep: bool,
+        made: Plan | None,
     ) -> Scene:
         started = time.perf_counter()
-        fitted = None if clip is None else self.fit(clip, budget.visual_tokens)
+        fitted = None if clip is None else self._fitted(clip, budget, made)
         fit_s = time.perf_counter() - started
         prefilled = self._loaded.lookout.look(
             fitted,
@@ -280,6 +236,8 @@ class Engine:
             economy=economy,
             keep=keep,
         )
+        if fitted is not None:
+            fitted = seen_in_time(fitted, prefilled)
         return Scene(
             self._worker,
             self._loaded.lookout,
@@ -291,95 +249,37 @@ class Engine:
             calibration=self.files.calibration,
             tokens_per_second=self.files.preprocessor.tokens_per_second,
             fit_s=fit_s,
+            predicted_s=None if made is None else made.look_s,
         )
 
-
-def _load(ref: str | Path | None, options: LoadOptions) -> _Loaded:
-    files = registry.resolve(
-        ref, mmproj=options.get("mmproj"), offline=options.get("offline", False)
-    )
-    told, profile = _with_profile(files, options)
-    if told.get("mmproj") != options.get("mmproj"):
-        files = registry.resolve(ref, mmproj=told["mmproj"], offline=options.get("offline", False))
-    # llama.cpp aborts the process on some malformed files, so ours is the first look at them.
-    text, mmproj = registry.read_header(files.text), registry.read_header(files.mmproj)
-    registry.check_pair(text, mmproj)
-    threads = told.get("threads") or physical_cores()
-    n_ctx = options.get("context") or CONTEXT
-    layers = gpu_layers(told.get("gpu_layers", "auto"), text, mmproj, n_ctx)
-    observer = options.get("observer")
-    model = TextModel(
-        files.text,
-        file_type=files.file_type,
-        gpu_layers=layers,
-        repack=told.get("repack"),
-        mmap=told.get("mmap"),
-    )
-    try:
-        n_ctx = min(n_ctx, MAX_CONTEXT, model.n_ctx_train)
-        context = Context(
-            model,
-            n_ctx=n_ctx,
-            threads=threads,
-            n_batch=told.get("batch") or N_BATCH,
-            flash_attention=told.get("flash_attention"),
-            kv_type=told.get("kv_type") or "f16",
-            observer=observer,
+    def _plan(
+        self, clip: Clip, budget: Budget, system: str, intent: Intent, interrupt: Interrupt
+    ) -> Plan | None:
+        """What of a clip there is time for; None without a deadline, or where nothing is known."""
+        lookout = self._loaded.lookout
+        if budget.seconds is None or interrupt.reason() is not None:
+            return None
+        pace = pace_for(lookout, budget.seconds)
+        if pace is None:
+            return None
+        _, depth, _ = lookout.opening(system, media=True)
+        return plan_look(
+            lookout,
+            pace,
+            clip,
+            self.files.preprocessor,
+            ahead_of(lookout, self._loaded.facts, intent, budget),
+            interrupt,
+            depth=depth,
+            visual_tokens=budget.visual_tokens or VISUAL_TOKENS,
+            max_frames=MAX_FRAMES,
         )
-        try:
-            vision = VisionEncoder(
-                files.mmproj,
-                model,
-                vision_shape(mmproj),
-                threads=threads,
-                use_gpu=layers > 0,
-                observer=observer,
-            )
-        except BaseException:
-            context.close()
-            raise
-    except BaseException:
-        model.close()
-        raise
-    facts = chat_facts(model.chat_template())
-    settings = Settings(
-        threads=threads,
-        gpu_layers=layers,
-        context=context.n_ctx,
-        batch=context.n_batch,
-        flash_attention=told.get("flash_attention"),
-        kv_type=told.get("kv_type") or "f16",
-        repack=model.plan.repack,
-        mmap=model.plan.mmap,
-        profile=profile,
-    )
-    folder = options.get("prefixes")
-    prefixes = None if folder is None else Prefixes(Path(folder), files.text, settings)
-    lookout = Lookout(model, context, vision, prefixes)
-    loaded = _Loaded(files, model, context, vision, lookout, facts, settings)
-    try:
-        # The system prompt is prefilled now: it warms the model up and every scene starts from it.
-        loaded.lookout.opening(facts.system, media=True)
-    except BaseException:
-        loaded.close()
-        raise
-    return loaded
 
-
-def _with_profile(files: ModelFiles, options: LoadOptions) -> tuple[Mapping[str, Any], Path | None]:
-    """The options, and this machine's profile where they say nothing; and its file if it did."""
-    given = {
-        name: value
-        for name, value in options.items()
-        if value is not None and (name, value) != ("gpu_layers", "auto")
-    }
-    if not options.get("profile", True):
-        return given, None
-    path = profile_path(this_machine(files.text))
-    profile = read_profile(path)
-    if profile is None:
-        return given, None
-    known = dict(profile.load)
-    if "mmproj" in known and not Path(known["mmproj"]).is_file():
-        logger.warning("%s: its mmproj %s is gone; tune again", path, known.pop("mmproj"))
-    return {**known, **given}, path
+    def _fitted(self, clip: Clip, budget: Budget, made: Plan | None) -> FittedClip:
+        """A clip at the size that is planned, or that the budget allows."""
+        if made is None or made.view is None:
+            return self.fit(clip, budget.visual_tokens)
+        began = time.perf_counter()
+        fitted = self.fit(clip, made.view.budget)
+        learned(self._loaded.lookout.pace, clip, len(fitted.times_s), began)
+        return fitted_for_deadline(fitted, made, budget.visual_tokens or VISUAL_TOKENS)

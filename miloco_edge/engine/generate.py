@@ -58,6 +58,7 @@ class Generator:
         interrupt: Interrupt,
         emit: Emit,
         stop: Sequence[str] = (),
+        token_s: float = 0.0,
     ) -> None:
         self._context, self.sequence = context, sequence
         self._prompt_end = self.position = position
@@ -70,7 +71,7 @@ class Generator:
         self._stop = stop
         self._taken_back = False
         self._restart(think=think)
-        self._token_seconds = 0.0
+        self._token_seconds = token_s
         self._first_token_at: float | None = None
         self._sampled = 0
 
@@ -145,6 +146,8 @@ class Generator:
                 yield from self._force(CLOSE_THINK)
             elif self._answer_tokens >= self._answer_budget:
                 return "length"
+            elif self._interrupt.remaining() < self._token_seconds:
+                return "deadline"  # what there is, in time, instead of one more token too late
             else:
                 yield from self._decode(np.array([token], np.int32))
 

@@ -29,12 +29,14 @@ class Interrupt:
     """
 
     def __init__(self, seconds: float | None = None) -> None:
-        self._end = None if seconds is None else time.monotonic() + seconds
+        self._end = None if seconds is None else time.monotonic() + seconds - _way_back_s(seconds)
         self._cancelled = threading.Event()
         self._lock = threading.Lock()
         self._flag: AbortFlag | None = None
         self.between: Callable[[], None] | None = None
         """Called at each `check`, where other work may be put in."""
+        self.kept_back: Callable[[], float] = lambda: 0.0
+        """Seconds at the end that are for what comes after this request."""
 
     def cancel(self) -> None:
         """Ask the request to stop; one that has ended already is left alone."""
@@ -44,6 +46,10 @@ class Interrupt:
     def remaining(self) -> float:
         """Seconds to the deadline; infinite without one, negative after it."""
         return float("inf") if self._end is None else self._end - time.monotonic()
+
+    def has_time(self, seconds: float) -> bool:
+        """Whether something can take so long and leave what is kept back."""
+        return seconds <= self.remaining() - self.kept_back()
 
     def reason(self) -> StopReason | None:
         """Why to stop, if there is a reason now."""
@@ -97,3 +103,8 @@ class Interrupt:
         with self._lock:
             if self._flag is not None:
                 self._flag.set()
+
+
+def _way_back_s(seconds: float) -> float:
+    """What is left for the answer to reach its caller in time."""
+    return min(0.02 * seconds, 0.05)

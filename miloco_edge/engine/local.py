@@ -12,7 +12,7 @@ from typing import TypeVar, Unpack, cast
 
 from miloco_edge.engine.closer import look_twice
 from miloco_edge.engine.engine import Engine, LoadOptions
-from miloco_edge.engine.planner import Intent
+from miloco_edge.engine.planner import Intent, both
 from miloco_edge.engine.protocol import Emit, EngineState, Pending, QuestionOptions, Seen
 from miloco_edge.engine.scene import AskOptions
 from miloco_edge.engine.worker import Request
@@ -232,8 +232,3 @@ def _together(look: Timings, ask: Timings) -> Timings:
 
 def _ignore(_: Piece) -> None:
     pass
-
-
-def both(look_s: float | None, after_s: float | None) -> float | None:
-    """Seconds of a look and of what came after it; None where either was not predicted."""
-    return None if look_s is None or after_s is None else look_s + after_s

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from miloco_edge.engine.cache import EmbeddingCache, content_key
 from miloco_edge.engine.economy import EXACT, Economy, Savings, changed_pairs, changed_tokens
 from miloco_edge.engine.interrupt import Interrupt, Stopped, StopReason
+from miloco_edge.engine.pace import Pace
 from miloco_edge.engine.prefix import Prefixes
 from miloco_edge.engine.reel import Reel, Reels
 from miloco_edge.llama import TOKEN_PIXELS, Context, Interrupted, TextModel, VisionEncoder
@@ -55,6 +58,8 @@ class Lookout:
         self.model, self.context, self.vision = model, context, vision
         self._prefixes = prefixes
         self.embeddings = EmbeddingCache()
+        self.pace: Pace | None = None
+        """How fast the model is here; None until somebody measured."""
         self.control: np.random.Generator | None = None
         """What is left out is drawn by chance, as much of it: a baseline for measurements."""
         self._reels = Reels(context)
@@ -141,23 +146,27 @@ class Lookout:
                 hits = self.embeddings.hits
                 # Before the ViT, which may take a minute.
                 self.context.reserve(len(chosen) * reel.size[0] * reel.size[1])
-                visual = [self._encode(fresh[i], keys[known + i], interrupt) for i in chosen]
+                wanted = {i: (fresh[i], keys[known + i]) for i in chosen}
+                visual = self._encode_in_time(wanted, reel.base + reel.cells, interrupt)
+                late, chosen = len(chosen) - len(visual), sorted(visual)
                 encoded = time.perf_counter()
                 pruned = 0
                 if chosen:
-                    embeddings = np.stack([each.embeddings for each in visual])
+                    embeddings = np.stack([visual[i].embeddings for i in chosen])
                     kept = changed_tokens(embeddings, economy)
                     if self.control is not None:
                         kept = self.control.permuted(kept.ravel()).reshape(kept.shape)
                     pruned = int((~kept).sum())
                     indices = [reel.first + known + i for i in chosen]
+                    before = reel.base + reel.cells
                     reel.lay(self.context, indices, embeddings, kept, interrupt)
+                    self._learn_prefill(int(kept.sum()), before, time.perf_counter() - encoded)
                     reel.last = fresh[chosen[-1]]
             except BaseException as error:
                 self.context.drop_sequence(reel.sequence)
                 return _stopped(error, interrupt, vision_s=encoded - started)
         sequence = reel.sequence
-        if economy.streaming and self.context.free_sequences > 2:
+        if economy.streaming and not late and self.context.free_sequences > 2:
             sequence = self.context.new_sequence(copy_of=reel.sequence)
             self._reels.hold(reel)
         return Prefilled(
@@ -171,7 +180,8 @@ class Lookout:
             prefill_s=time.perf_counter() - encoded,
             savings=Savings(
                 pairs=len(keys),
-                static=len(fresh) - len(chosen),
+                static=len(fresh) - len(chosen) - late,
+                late=late,
                 remembered=self.embeddings.hits - hits,
                 streamed=known,
                 pruned_tokens=pruned,
@@ -189,7 +199,7 @@ class Lookout:
         with interrupt.armed(self.context.abort):
             try:
                 visual = [self._encode(p, content_key(p), interrupt) for p in clip.patches]
-                encoded = time.perf_counter()
+                encoded, before = time.perf_counter(), position
                 for i, picture in enumerate(visual):
                     if i > 0:
                         self.context.decode_tokens(sequence, between, position, interrupt.check)
@@ -200,6 +210,7 @@ class Lookout:
                         sequence, picture.embeddings, places, interrupt.check
                     )
                     position = next_position(position, picture.grid)
+                self._learn_prefill(tokens - before, before, time.perf_counter() - encoded)
             except BaseException as error:
                 self.context.drop_sequence(sequence)
                 return _stopped(error, interrupt, vision_s=encoded - started)
@@ -285,7 +296,61 @@ class Lookout:
             expected = self.vision.predict_seconds(height * width // TOKEN_PIXELS**2)
             if expected > interrupt.remaining():
                 raise Stopped("deadline")
-        return self.embeddings.get(key, lambda: self.vision.encode(frames))
+        return self.embeddings.get(key, lambda: self._see(frames))
+
+    def _see(self, frames: tuple[RGB, ...]) -> VisualTokens:
+        """The ViT on frames that were not seen before, and a lesson about its speed."""
+        height, width, _ = frames[0].shape
+        tokens = height * width // TOKEN_PIXELS**2
+        predicted = 0.0 if self.pace is None else self.pace.now().vision_s([tokens])
+        began = time.perf_counter()
+        visual = self.vision.encode(frames)
+        if self.pace is not None:
+            self.pace.observe("vision", predicted, time.perf_counter() - began)
+        return visual
+
+    def _encode_in_time(
+        self,
+        pairs: Mapping[int, tuple[tuple[RGB, ...], bytes]],
+        depth: int,
+        interrupt: Interrupt,
+    ) -> dict[int, VisualTokens]:
+        """Encode pairs and their keys by number; one at least, all if there is time.
+
+        Where the machine turns out to be slower than planned, what is there by then is spread over
+        the clip: the last pair, the first, and those between.
+        """
+        visual: dict[int, VisualTokens] = {}
+        order = list(pairs) if math.isinf(interrupt.remaining()) else spread(list(pairs))
+        for i in order:
+            frames, key = pairs[i]
+            height, width, _ = frames[0].shape
+            tokens = height * width // TOKEN_PIXELS**2
+            if visual and self.pace is not None:
+                rates = self.pace.now()
+                needed = rates.prefill_s(tokens * (len(visual) + 1), depth)
+                if key not in self.embeddings:
+                    needed += rates.vision_s([tokens])
+                if not interrupt.has_time(needed):
+                    break
+            visual[i] = self._encode(frames, key, interrupt)
+        return visual
+
+    def _learn_prefill(self, tokens: int, depth: int, seconds: float) -> None:
+        if self.pace is not None:
+            self.pace.observe("prefill", self.pace.now().prefill_s(tokens, depth), seconds)
+
+
+def spread(items: Sequence[int]) -> list[int]:
+    """The last, the first, then the middle of every gap: each beginning is spread evenly."""
+    order, gaps = [*items[-1:], *items[: len(items) - 1][:1]], [(0, len(items) - 1)]
+    while gaps:
+        first, last = gaps.pop(0)
+        if last - first > 1:
+            middle = (first + last) // 2
+            order.append(items[middle])
+            gaps += [(first, middle), (middle, last)]
+    return order
 
 
 def _contents(clip: FittedClip) -> tuple[bytes, ...]:

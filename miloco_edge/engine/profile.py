@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from miloco_edge.engine.rates import Figure, Rates
 from miloco_edge.errors import ManifestError
 from miloco_edge.llama import system_info
 from miloco_edge.llama.offload import gpu_backend
@@ -64,18 +65,6 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Speeds:
-    """What a plan is made from: warm medians in seconds with the chosen settings."""
-
-    vision_pair_s: float | None
-    pair_tokens: int
-    """Visual tokens of the pair that `vision_pair_s` is of."""
-    prefill_token_s: float | None
-    token_s: float | None
-    decision_s: float | None
-
-
-@dataclass(frozen=True)
 class Profile:
     """How to load a model here."""
 
@@ -83,7 +72,10 @@ class Profile:
     load: Mapping[str, Any]
     """Options of Engine.load; those that stayed at their default are left out."""
     choices: tuple[Choice, ...]
-    speeds: Speeds
+    figures: tuple[Figure, ...]
+    """How long each stage took with the chosen settings, by its size."""
+    rates: Rates | None
+    """What fits the figures: deadlines are planned by it. None where nothing was measured."""
     time: str
     """RFC 3339, when it was measured."""
 
@@ -150,7 +142,8 @@ def read_profile(path: Path) -> Profile | None:
             machine=Machine(**document["machine"]),
             load=dict(document["load"]),
             choices=tuple(_choice(choice) for choice in document["choices"]),
-            speeds=Speeds(**document["speeds"]),
+            figures=tuple(_figure(figure) for figure in document["figures"]),
+            rates=None if document["rates"] is None else Rates.from_plain(document["rates"]),
             time=document["time"],
         )
     except FileNotFoundError:
@@ -160,6 +153,10 @@ def read_profile(path: Path) -> Profile | None:
             path, None, f"expected a device profile, got {type(error).__name__}: {error}",
             hint=f"remove {path}, or make it again with `miloco-edge tune MODEL`",
         ) from error  # fmt: skip
+
+
+def _figure(fields: Mapping[str, Any]) -> Figure:
+    return Figure(**{**fields, "seconds": tuple(fields["seconds"])})
 
 
 def _choice(fields: Mapping[str, Any]) -> Choice:

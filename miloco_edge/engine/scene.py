@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import time
 import weakref
@@ -20,7 +21,11 @@ from miloco_edge.engine.economy import Savings
 from miloco_edge.engine.ground import ground
 from miloco_edge.engine.interrupt import Interrupt
 from miloco_edge.engine.look import Lookout, Prefilled
-from miloco_edge.engine.odds import MAX_OUTSIDE_MASS, Reader
+from miloco_edge.engine.odds import MAX_OUTSIDE_MASS, TIMED_TOKENS, Reader
+from miloco_edge.engine.plan import ANSWER_TOKENS as ANSWER_TOKENS
+from miloco_edge.engine.plan import THINKING_TOKENS as THINKING_TOKENS
+from miloco_edge.engine.plan import Ahead
+from miloco_edge.engine.planner import Foreseen, together
 from miloco_edge.engine.stream import AnswerStream
 from miloco_edge.engine.worker import Request, Worker
 from miloco_edge.errors import ClosedError
@@ -40,9 +45,6 @@ from miloco_edge.types import (
 from miloco_edge.video import FittedClip, unusable
 
 T = TypeVar("T")
-
-ANSWER_TOKENS = 512
-THINKING_TOKENS = 1024
 
 
 class Scene:
@@ -65,10 +67,14 @@ class Scene:
         calibration: Calibration,
         tokens_per_second: float,
         fit_s: float,
+        predicted_s: float | None = None,
     ) -> None:
         self.clip = clip
         self.timings = Timings(
-            video_s=fit_s, vision_s=prefilled.vision_s, prefill_s=prefilled.prefill_s
+            video_s=fit_s,
+            vision_s=prefilled.vision_s,
+            prefill_s=prefilled.prefill_s,
+            predicted_s=predicted_s,
         )
         self._worker, self._lookout, self._prefilled = worker, lookout, prefilled
         self.sampling = sampling
@@ -262,6 +268,7 @@ class Scene:
             answer_prefix=SMART_HOME_PREFIX if self._smart_home else "",
         )
         sequence, position = self._prefilled.sequence, self._prefilled.position
+        predicted = self._predicted_decide_s(suffixes, interrupt)
         readings = reader.read(sequence, position, suffixes, interrupt)
         calibration = options.get("calibration") or self._calibration
         limit = options.get("max_outside_mass", MAX_OUTSIDE_MASS)
@@ -270,8 +277,21 @@ class Scene:
             for rule, reading in zip(rules, readings, strict=True)
         )
         took = time.perf_counter() - started
+        if predicted is not None and self._lookout.pace is not None and interrupt.reason() is None:
+            self._lookout.pace.observe("decide", predicted, took)
         usage = self._usage_with(sum(map(len, suffixes)))
-        return Decided(decisions, usage, Timings(prefill_s=took, total_s=took))
+        timings = Timings(prefill_s=took, total_s=took, predicted_s=predicted)
+        return Decided(decisions, usage, timings)
+
+    def _predicted_decide_s(
+        self, suffixes: Sequence[NDArray[np.int32]], interrupt: Interrupt
+    ) -> float | None:
+        pace, context = self._lookout.pace, self._lookout.context
+        if pace is None:
+            return None
+        timed = math.isfinite(interrupt.remaining())
+        batch = min(TIMED_TOKENS, context.n_batch) if timed else context.n_batch
+        return pace.now().decide_s(together(suffixes), self._prefilled.tokens, batch=batch)
 
     def _answer(
         self, questions: Sequence[str], options: AskOptions, interrupt: Interrupt, emit: EmitMany
@@ -285,23 +305,32 @@ class Scene:
             return unsaid
         budget = options.get("budget") or Budget()
         think = options.get("think", False) and self._facts.thinks
-        asks = []
-        for text in questions:
-            suffix = self._suffix(text, options.get("history", ()), think=think)
-            asks.append(
-                Ask(
-                    text,
-                    suffix,
-                    self._usage_with(len(suffix)),
-                    think=think,
-                    thinking_tokens=_default(budget.thinking_tokens, THINKING_TOKENS),
-                    answer_tokens=_default(budget.answer_tokens, ANSWER_TOKENS),
-                    sampling=options.get("sampling") or self.sampling,
-                    top_logprobs=options.get("top_logprobs", 0),
-                    stop=options.get("stop", ()),
-                )
+        suffixes = [
+            self._suffix(text, options.get("history", ()), think=think) for text in questions
+        ]
+        ahead = Ahead(
+            question_tokens=together(suffixes),
+            questions=len(questions),
+            thinking_tokens=_default(budget.thinking_tokens, THINKING_TOKENS) if think else 0,
+            answer_tokens=_default(budget.answer_tokens, ANSWER_TOKENS),
+        )
+        foreseen = Foreseen.of(self._lookout, ahead, self._prefilled.tokens, interrupt)
+        asks = [
+            Ask(
+                text,
+                suffix,
+                self._usage_with(len(suffix)),
+                think=think,
+                thinking_tokens=foreseen.thinking_tokens,
+                answer_tokens=ahead.answer_tokens,
+                sampling=options.get("sampling") or self.sampling,
+                top_logprobs=options.get("top_logprobs", 0),
+                stop=options.get("stop", ()),
+                token_s=foreseen.token_s,
             )
-        return answer_all(
+            for text, suffix in zip(questions, suffixes, strict=True)
+        ]
+        answers = answer_all(
             self._lookout.context,
             self._prefilled.sequence,
             self._prefilled.position,
@@ -309,7 +338,10 @@ class Scene:
             interrupt=interrupt,
             ground=lambda text: ground(text, self.clip, self._tokens_per_second),
             emit=emit,
+            told=foreseen.told,
         )
+        foreseen.learn_from(answers, self._lookout)
+        return answers
 
     def _usage_with(self, suffix: int) -> Usage:
         """What a prompt costs: the first pays for the look, the next find it in the cache."""

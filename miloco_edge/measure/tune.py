@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from miloco_edge import Engine
-from miloco_edge.engine.profile import Choice, Machine, Profile, Speeds, Tried
+from miloco_edge.engine.profile import Choice, Machine, Profile, Tried
 from miloco_edge.errors import EngineError
 from miloco_edge.measure.loops import Report
 from miloco_edge.measure.stages import Sample
@@ -97,11 +97,14 @@ def tune(
         if index:
             best[setting.name] = choice.chosen
             held = samples[index]
+    with load(best) as engine:
+        figures, rates = engine.gauge(), engine.rates()
     return Profile(
         machine=machine,
         load=best,
         choices=tuple(choices),
-        speeds=speeds_of(held),
+        figures=tuple(figures),
+        rates=rates,
         time=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
     )
 
@@ -122,29 +125,6 @@ def choose(setting: str, tried: Sequence[Tried]) -> tuple[Choice, int]:
         why = f"{value} takes {figures}: not shown to be quicker than the default"
         return Choice(setting, tuple(tried), None, 1.0, why), 0
     return Choice(setting, tuple(tried), value, ratio.value, f"{value} takes {figures}"), best
-
-
-def speeds_of(samples: Sequence[Sample]) -> Speeds:
-    """What a plan needs to know, as medians of windows."""
-
-    def median(values: Sequence[float | None]) -> float | None:
-        known = [value for value in values if value is not None]
-        return statistics.median(known) if known else None
-
-    seen = samples[-1]
-    return Speeds(
-        vision_pair_s=median([s.stages.vision_pair_s for s in samples]),
-        pair_tokens=seen.visual_tokens // max(1, seen.temporal_patches),
-        prefill_token_s=median(
-            [
-                s.stages.prefill_s / s.visual_tokens
-                for s in samples
-                if s.stages.prefill_s is not None and s.visual_tokens
-            ]
-        ),
-        token_s=median([s.stages.token_s for s in samples]),
-        decision_s=median([s.stages.decision_s for s in samples]),
-    )
 
 
 def _measure(load: Load, options: Options, serve: Serve, windows: int) -> list[Sample]:

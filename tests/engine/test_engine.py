@@ -184,6 +184,7 @@ def test_a_vit_call_that_will_not_fit_is_not_begun(
     engine: Engine, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vision = type(engine._loaded.vision)
+    engine.rates()  # measures with the ViT
     monkeypatch.setattr(vision, "predict_seconds", lambda *_: 60.0)
     monkeypatch.setattr(vision, "encode", lambda *_: pytest.fail("begun"))
     fresh = Clip.from_frames([f.pixels[::-1].copy() for f in clip.frames], fps=2.0)

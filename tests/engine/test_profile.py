@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from miloco_edge import Budget, Clip, Engine, Sampling
-from miloco_edge.engine.profile import Profile, Speeds, profile_path, this_machine, write_profile
+from miloco_edge.engine.profile import Profile, profile_path, this_machine, write_profile
 from miloco_edge.registry import resolve
 
 
@@ -23,7 +23,7 @@ def profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def keep(pair: Path, **load: Any) -> Path:
     machine = this_machine(resolve(pair).text)
     path = profile_path(machine)
-    write_profile(Profile(machine, load, (), Speeds(None, 0, None, None, None), "now"), path)
+    write_profile(Profile(machine, load, (), (), None, "now"), path)
     return path
 
 

@@ -21,6 +21,7 @@ from miloco_edge.engine.profile import (
     read_profile,
     write_profile,
 )
+from miloco_edge.engine.rates import Figure, Rates, rates_of
 from miloco_edge.errors import ManifestError, ModelLoadError
 from miloco_edge.measure.stages import Sample, Stages
 from miloco_edge.measure.tune import Setting, choose, settings_for, tune
@@ -33,6 +34,28 @@ def window(total_s: float) -> Sample:
     return Sample(False, stages, 100, 2, (280, 280), 120, 4, "x", "stop", (), False)
 
 
+FIGURES = (
+    Figure("resize", 1000, 0, (0.001,)),
+    Figure("vision", 64, 0, (0.5, 0.6, 0.5)),
+    Figure("vision", 256, 0, (2.5,)),
+    Figure("prefill", 64, 0, (0.3,)),
+    Figure("token", 8, 64, (0.8,)),
+)
+
+
+class Loaded:
+    """What `tune` needs of an engine, with the options that it was loaded with."""
+
+    def __init__(self, where: tuple[Any, Any]) -> None:
+        self.where = where
+
+    def gauge(self) -> list[Figure]:
+        return list(FIGURES)
+
+    def rates(self) -> Rates:
+        return rates_of(FIGURES, 512)
+
+
 def search(seconds: Mapping[tuple[Any, Any], float], settings: list[Setting]) -> Profile:
     """Tune an engine whose windows take as long as a table says, by (threads, batch)."""
 
@@ -41,11 +64,11 @@ def search(seconds: Mapping[tuple[Any, Any], float], settings: list[Setting]) ->
         where = (options.get("threads"), options.get("batch"))
         if where not in seconds:
             raise ModelLoadError("it does not fit")
-        yield cast(Engine, where)
+        yield cast(Engine, Loaded(where))
 
     def serve(engine: Engine, number: int) -> Sample:
         cold = 50.0 if number == 0 else 0.0
-        return window(seconds[cast(tuple[Any, Any], engine)] * (1 + number / 1000) + cold)
+        return window(seconds[cast(Loaded, engine).where] * (1 + number / 1000) + cold)
 
     return tune(load, serve, settings, MACHINE, windows=4)
 
@@ -59,9 +82,9 @@ def test_settings_are_chosen_one_after_the_other() -> None:
     assert [each.value for each in batch.tried] == [None, 64, 128, 4096]
     assert batch.tried[-1].seconds == ()  # could not be loaded
     assert batch.why.startswith("128 takes 0.750 of its time")
-    assert profile.speeds.vision_pair_s == pytest.approx(1.5, rel=0.01)
-    assert profile.speeds.pair_tokens == 50
-    assert profile.speeds.prefill_token_s == pytest.approx(0.03, rel=0.01)
+    assert profile.figures == FIGURES
+    assert profile.rates is not None
+    assert profile.rates.vision_s([64, 256]) == pytest.approx(3.0)
 
 
 def test_the_default_stays_where_nothing_is_shown_to_be_quicker() -> None:

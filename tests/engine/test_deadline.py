@@ -1,0 +1,182 @@
+"""Deadlines on the tiny pair: planned beforehand, kept, and told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from miloco_edge import Budget, Clip, Engine, Sampling
+from miloco_edge.engine.local import LocalEngine
+from miloco_edge.engine.look import spread
+from miloco_edge.engine.pace import Pace
+from miloco_edge.engine.planner import Intent
+from miloco_edge.engine.rates import Rates
+from miloco_edge.llama import Sampler
+
+RULES = ("Someone is reading", "The lamp is on")
+
+
+@pytest.fixture
+def paced(engine: Engine) -> Iterator[Engine]:
+    """An engine whose rates say that it is a thousand times slower than it is."""
+    engine.rates()
+    lookout = engine._loaded.lookout
+    before = lookout.pace
+    lookout.pace = Pace(Rates(0.0, (0.1, 0.02, 0.0), (0.1, 0.01, 0.0), (0.2, 0.0), 512))
+    yield engine
+    lookout.pace = before
+
+
+@pytest.fixture
+def fresh() -> Clip:
+    """A clip that nobody has seen: six frames of noise at 640x360."""
+    random = np.random.default_rng(time.time_ns())
+    frames = [random.integers(0, 256, (360, 640, 3), dtype=np.uint8) for _ in range(6)]
+    return Clip.from_frames(frames, fps=2.0)
+
+
+def test_rates_are_measured_once_and_kept(engine: Engine) -> None:
+    first = engine.rates()
+    assert first.vision_s([64]) > 0 and first.prefill_s(64, 0) > 0 and first.tokens_s(1, 0) > 0
+    assert engine._loaded.lookout.pace is not None
+    assert engine._loaded.lookout.pace.rates == first or engine.rates() is not first
+
+
+def test_thorough_figures_fit_a_small_context(engine: Engine) -> None:
+    before = engine._loaded.lookout.pace
+    free = engine._loaded.context.free_cells
+    figures = engine.gauge()
+    assert {figure.stage for figure in figures} == {"resize", "vision", "prefill", "token"}
+    assert len([f for f in figures if f.stage == "vision"]) == 3
+    assert len({f.depth for f in figures if f.stage == "token"}) == 2
+    assert all(second > 0 for figure in figures for second in figure.seconds)
+    assert engine._loaded.context.free_cells == free, "what it used is given back"
+    engine._loaded.lookout.pace = before
+
+
+def test_a_look_shows_less_where_time_is_short(paced: Engine, fresh: Clip) -> None:
+    with paced.look(fresh) as scene:
+        assert scene.clip is not None and scene.clip.degraded is None
+        whole = scene.clip.visual_tokens
+        assert scene.timings.predicted_s is None
+    intent = Intent(rules=RULES)
+    with paced.look(fresh, budget=Budget(seconds=8), intent=intent) as scene:
+        assert scene.complete and scene.clip is not None and scene.clip.degraded is not None
+        assert scene.clip.visual_tokens < whole
+        assert scene.clip.degraded.reason == "deadline"
+        assert scene.clip.degraded.asked["frames"] == 6
+        assert scene.clip.degraded.used["visual_tokens"] == scene.clip.visual_tokens
+        assert scene.timings.predicted_s is not None and 0 < scene.timings.predicted_s < 8
+        decided = scene.start_decide(RULES, budget=Budget(seconds=60)).result()
+    assert all(decision.path != "none" for decision in decided)
+    assert decided.timings.predicted_s is not None and decided.timings.predicted_s > 0
+
+
+def test_a_visual_budget_of_the_callers_is_not_blamed_on_the_deadline(
+    paced: Engine, fresh: Clip
+) -> None:
+    with paced.look(fresh, budget=Budget(seconds=1000, visual_tokens=200)) as scene:
+        assert scene.clip is not None and scene.clip.degraded is not None
+        assert scene.clip.degraded.reason == "visual_tokens"
+
+
+def test_a_long_thought_is_planned_to_end(
+    paced: Engine, clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = int(paced._loaded.model.tokenize("a", special=False)[0])
+    monkeypatch.setattr(Sampler, "sample", lambda *_: token)
+    with paced.look(clip, budget=Budget(visual_tokens=64)) as scene:
+        budget = Budget(seconds=20, thinking_tokens=500, answer_tokens=4)
+        answer = scene.ask("What?", budget=budget, think=True, sampling=Sampling())
+    assert (answer.finish_reason, len(answer.text)) == ("length", 4)
+    assert 16 <= answer.usage.thinking_tokens < 100, "at 0.2 s a token"
+    assert answer.thinking_closed_by == "engine"
+    assert answer.degraded is not None and answer.degraded.reason == "deadline"
+    assert answer.degraded.asked == {"thinking_tokens": 500}
+    assert answer.degraded.used == {"thinking_tokens": answer.usage.thinking_tokens}
+    assert answer.timings.predicted_s is not None and answer.timings.predicted_s < 20
+
+
+def test_an_answer_ends_before_its_deadline_not_after(
+    engine: Engine, clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = int(engine._loaded.model.tokenize("a", special=False)[0])
+
+    def slow(*_: Any) -> int:
+        time.sleep(0.2)
+        return token
+
+    engine.rates()
+    with engine.look(clip) as scene:
+        monkeypatch.setattr(Sampler, "sample", slow)
+        began = time.perf_counter()
+        answer = scene.ask("What?", budget=Budget(seconds=3), sampling=Sampling())
+    assert time.perf_counter() - began < 3
+    assert answer.finish_reason == "deadline" and answer.text
+    assert answer.degraded is not None
+    assert answer.degraded.used == {"answer_tokens": answer.usage.completion_tokens}
+
+
+def test_pairs_are_left_out_when_the_machine_slows_down(
+    paced: Engine, fresh: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plan was made for all pairs; the first takes most of the time there was for three."""
+    lookout = paced._loaded.lookout
+    lookout.pace = Pace(Rates(0.0, (0.5, 0.0, 0.0), (0.01, 0.0, 0.0), (0.01, 0.0), 512))
+    vision = type(paced._loaded.vision)
+    real, encoded = vision.encode, []
+
+    def slow(self: Any, frames: Any) -> Any:
+        encoded.append(frames)
+        time.sleep(6)
+        return real(self, frames)
+
+    monkeypatch.setattr(vision, "encode", slow)
+    monkeypatch.setattr(vision, "predict_seconds", lambda *_: 0.5)
+    budget = Budget(seconds=9, answer_tokens=8, visual_tokens=192)
+    with paced.look(fresh, budget=budget, intent=Intent(rules=RULES)) as scene:
+        monkeypatch.undo()
+        assert scene.complete and len(encoded) == 1
+        assert scene.savings is not None and (scene.savings.late, scene.savings.static) == (2, 0)
+        assert scene.clip is not None and scene.clip.degraded is not None
+        assert np.array_equal(encoded[0][0], scene.clip.frames[-2]), "what is newest counts most"
+        assert scene.clip.degraded.reason == "deadline"
+        assert scene.clip.degraded.used["frames"] == 2
+        assert scene.usage.visual_tokens == scene.clip.degraded.used["visual_tokens"]
+        assert all(decision.p_yes is not None for decision in scene.decide(RULES))
+    assert lookout.pace.ratio > 1.2
+
+
+def test_what_is_encoded_first_is_spread_over_the_clip() -> None:
+    assert spread([0, 1, 2, 3, 4]) == [4, 0, 2, 1, 3]
+    assert spread([7]) == [7]
+    assert spread([]) == []
+    for n in range(1, 40):
+        assert sorted(spread(list(range(n)))) == list(range(n))
+
+
+def test_nothing_is_measured_while_a_short_deadline_runs(
+    engine: Engine, clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lookout = engine._loaded.lookout
+    monkeypatch.setattr(lookout, "pace", None)
+    monkeypatch.setattr(type(engine._loaded.vision), "predict_seconds", lambda *_: 1.0)
+    with engine.look(clip, budget=Budget(seconds=30)) as scene:
+        assert scene.complete and scene.timings.predicted_s is None
+    assert lookout.pace is None
+
+
+def test_a_window_is_predicted_as_a_whole(engine: Engine, fresh: Clip) -> None:
+    local = LocalEngine(lambda: engine)
+    seen = local.decide(fresh, RULES, budget=Budget(seconds=120, visual_tokens=192)).result()
+    assert seen.timings.predicted_s is not None and seen.timings.predicted_s > 0
+    assert seen.timings.total_s is not None and seen.timings.total_s < 120
+    answer = local.ask(
+        replace(fresh, source="again"), "Who?", budget=Budget(seconds=120, answer_tokens=4)
+    ).result()
+    assert answer.timings.predicted_s is not None and answer.timings.predicted_s > 0
