@@ -217,10 +217,14 @@ def still(model: str, seconds: float, folder: Path) -> dict[str, Any]:
         "gate": found.gate,
         "spent": {name: vars(spent) for name, spent in found.spent.items()},
         "gate_s": gate_s,
-        "share_of_windows": gated.windows / ungated.windows,
-        "share_of_engine": gated.engine_s / ungated.engine_s,
-        "share_with_the_gates_own": (gated.engine_s + asked * gate_s) / ungated.engine_s,
+        "share_of_windows": _share(gated.windows, ungated.windows),
+        "share_of_engine": _share(gated.engine_s, ungated.engine_s),
+        "share_with_the_gates_own": _share(gated.engine_s + asked * gate_s, ungated.engine_s),
     }
+
+
+def _share(part: float, whole: float) -> float | None:
+    return part / whole if whole else None
 
 
 def _gate_seconds(path: Path, rounds: int = 50) -> float:

@@ -7,18 +7,24 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from miloco_edge import Clip
 from miloco_edge.cli.main import main
 from miloco_edge.errors import NotFoundError
+from miloco_edge.hub.event import Event
+from miloco_edge.hub.hub import Hub
 from miloco_edge.video.address import Address
 from miloco_edge.video.camera import source_at
 from miloco_edge.video.feed import Backoff, Feed
 from miloco_edge.video.probe import probe
+from tests.hub.home import FakeEngine, home
 
 pytestmark = pytest.mark.integration
 
@@ -28,14 +34,15 @@ def camera() -> Iterator[Callable[..., str]]:
     """Starts a server and gives its host and path."""
     servers: list[subprocess.Popen[str]] = []
 
-    def start(*credentials: str, port: int = 0) -> str:
+    def start(*credentials: str, port: int = 0, film: Path | None = None) -> str:
         if not port:
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
                 port = probe.getsockname()[1]
         script = Path(__file__).with_name("rtsp_server.py")
-        login = ["--login", *credentials] if credentials else []
-        command = ["/usr/bin/python3", str(script), str(port), *login]
+        options = ["--login", *credentials] if credentials else []
+        options += ["--film", str(film)] if film is not None else []
+        command = ["/usr/bin/python3", str(script), str(port), *options]
         servers.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
         assert servers[-1].stdout is not None
         assert servers[-1].stdout.readline() == "ready\n", "GStreamer's RTSP server did not start"
@@ -117,6 +124,37 @@ def test_a_camera_that_goes_and_comes_back(
         begun = time.monotonic()
     assert time.monotonic() - begun < 2
     assert "s3cret" not in caplog.text
+
+
+def test_a_hub_tells_what_a_camera_shows(camera: Callable[..., str], tmp_path: Path) -> None:
+    """Ten seconds of darkness and then light, over H.264: told once, at its moment."""
+    film, random = tmp_path / "film.avi", np.random.default_rng(3)
+    writer = cv2.VideoWriter(str(film), cv2.VideoWriter.fourcc(*"MJPG"), 10, (160, 120))
+    shapes = random.integers(0, 60, (6, 8, 3), dtype=np.uint8).repeat(20, 0).repeat(20, 1)
+    for i in range(300):
+        noise = random.integers(0, 6, shapes.shape, dtype=np.uint8)
+        writer.write(shapes + noise + np.uint8(30 if i < 100 else 180))
+    writer.release()
+    settings = home(tmp_path)
+    hall = replace(
+        settings.cameras["hall"],
+        source=Address.parse(f"rtsp://{camera(film=film)}"),
+        interval_s=0.5,
+        seconds=1.0,
+        fps=4.0,
+        timeout_s=10.0,
+    )
+    events: list[Event] = []
+    with Hub(replace(settings, cameras={"hall": hall}), FakeEngine()) as hub:
+        hub.on_event(events.append)
+        eventually(lambda: hub.status().feeds["hall"].frames > 0)
+        dark = hub._cameras.feeds["hall"].frames()[0]
+        eventually(lambda: "on" in [event.state for event in events])
+        began = dark.time_s + hub.clock.epoch_s
+    told = [event for event in events if event.state == "on"]
+    assert len(told) == 1
+    assert 0 < told[0].time - began < 15
+    assert told[0].evidence is not None and told[0].evidence.frames == 4
 
 
 def eventually(met: Callable[[], bool], within_s: float = 120.0) -> None:
