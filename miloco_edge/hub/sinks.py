@@ -34,7 +34,7 @@ class Sink(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of what is open."""
+        """Let go of what is open; at the end also while `send` still waits, which then raises."""
         ...
 
 
@@ -157,6 +157,8 @@ class Outlet:
             self._closed = True
             self._changed.notify_all()
         self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            self.sink.close()
         if self._waiting:
             kept = "" if self._journal is None else "; the next start sends them"
             log.warning(

@@ -15,6 +15,7 @@ import logging
 import random
 import threading
 from collections.abc import Coroutine, Mapping
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -77,13 +78,17 @@ class Mqtt:
 
     def send(self, event: Event) -> None:
         """Publish; OSError until the broker has acknowledged it."""
+        telling = self._tell(event)
         try:
-            asyncio.run_coroutine_threadsafe(self._tell(event), self._loop).result()
-        except aiomqtt.MqttError as error:
-            raise OSError(str(error)) from error
+            asyncio.run_coroutine_threadsafe(telling, self._loop).result()
+        except (aiomqtt.MqttError, CancelledError) as error:
+            raise OSError(str(error) or "the connection is closed") from error
+        except RuntimeError as error:
+            telling.close()
+            raise OSError("the connection is closed") from error
 
     def close(self) -> None:
-        """Say that the hub is offline, and leave."""
+        """Say that the hub is offline, and leave; a second call does nothing."""
         with suppress(RuntimeError):  # its loop has ended
             self._loop.call_soon_threadsafe(self._closing.set)
         self._thread.join(1)
@@ -94,7 +99,10 @@ class Mqtt:
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_until_complete(self._live())
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            left = asyncio.all_tasks(self._loop)
+            for task in left:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         finally:
             self._loop.close()
 

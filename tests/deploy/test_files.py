@@ -21,7 +21,7 @@ import click
 import pytest
 import yaml
 
-from miloco_edge.cli.main import main
+from miloco_edge.cli.main import cli
 from miloco_edge.hub import config, secrets
 from miloco_edge.hub.settings import MqttSink
 from miloco_edge.serve.app import routes
@@ -35,8 +35,8 @@ HOME = "/etc/miloco-edge/home.toml"
 
 def check_command(words: list[str]) -> None:
     """A command line of miloco-edge: the command is there, and so is every option."""
-    context = click.Context(main)
-    command = main.get_command(context, words[0])
+    context = click.Context(cli)
+    command = cli.get_command(context, words[0])
     assert command is not None, words
     known = {name for parameter in command.params for name in parameter.opts}
     assert {word for word in words if word.startswith("--")} <= known, words

@@ -28,16 +28,17 @@ def until(true: Callable[[], Any], what: str, seconds: float = SECONDS) -> None:
 
 
 class Broker:
-    """mosquitto, without persistence: what was retained is gone when it is started again."""
+    """mosquitto. What is retained is gone when it is started again, unless it is `persistent`."""
 
-    def __init__(self, folder: Path, *settings: str) -> None:
+    def __init__(self, folder: Path, *settings: str, persistent: bool = False) -> None:
         found = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
         assert found is not None, "expected mosquitto, found none: apt install mosquitto"
         self._command = [found, "-c", str(folder / "mosquitto.conf")]
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        lines = [f"listener {self.port} 127.0.0.1", "user root", "persistence false"]
+        lines = [f"listener {self.port} 127.0.0.1", "user root"]
+        lines += [f"persistence {str(persistent).lower()}", f"persistence_location {folder}/"]
         lines += settings or ["allow_anonymous true"]
         (folder / "mosquitto.conf").write_text("\n".join(lines) + "\n")
         self._process: subprocess.Popen[bytes] | None = None
@@ -56,10 +57,10 @@ class Broker:
         until(self._listens, "mosquitto listens")
 
     def stop(self) -> None:
-        """As by kill -9: nobody is told."""
+        """End it; it saves what it is to keep."""
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+            self._process.terminate()
+            self._process.wait(SECONDS)
 
     def _listens(self) -> bool:
         assert self._process is not None and self._process.poll() is None, "mosquitto ended"
@@ -71,14 +72,22 @@ class Broker:
 
 
 class Spy:
-    """Hears all topics, and comes back when the broker does."""
+    """Hears all topics, and comes back when the broker does.
+
+    What was published at a persistent broker before it is back, it hears then.
+    """
 
     def __init__(
-        self, port: int, *, tls: ssl.SSLContext | None = None, login: tuple[str, str] | None = None
+        self,
+        port: int,
+        name: str = "spy",
+        *,
+        tls: ssl.SSLContext | None = None,
+        login: tuple[str, str] | None = None,
     ) -> None:
         self.heard: list[tuple[str, bytes, bool]] = []
         """Topic, payload, and whether it was retained there before we came."""
-        self._client = paho.Client(CallbackAPIVersion.VERSION2)
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=name, clean_session=False)
         self._client.reconnect_delay_set(1, 1)
         self._listening = threading.Event()
         if tls is not None:

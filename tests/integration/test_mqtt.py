@@ -85,7 +85,7 @@ def test_discovery_states_and_events(broker: Broker, tmp_path: Path) -> None:
             assert sorted(types) == [("flash", "fired"), ("lit", "off"), ("lit", "on")]
             pictures = [p for topic, p, _ in spy.heard if topic.endswith("/picture")]
             assert pictures and pictures[0].startswith(b"\xff\xd8\xff")
-            with Spy(broker.port) as late:
+            with Spy(broker.port, "late") as late:
                 until(lambda: late.last(ONLINE), "what is retained")
                 retained = {topic for topic, _, kept in late.heard if kept}
             assert {DEVICE, STATE, "miloco_edge/hall/lit/attributes", ONLINE} <= retained
@@ -144,15 +144,14 @@ def test_the_broker_is_started_anew(broker: Broker, tmp_path: Path) -> None:
         spy.wait(STATE, "ON")
         spy.wait(ONLINE, "online")
         check_device(DEVICE, spy.documents("/config")[-1])
-        until(lambda: len(spy.documents("/event")) == 1, "the event is told")
-        assert [e["id"] for e in spy.documents("/event")] == told(tmp_path)
+        until(lambda: not hub.journal.owed("mqtt", 1), "the broker has the event")
         until(lambda: hub.status().sinks["mqtt"] is None, "the hub says that it is there")
 
 
 def test_a_long_absence_of_the_broker(tmp_path: Path) -> None:
     """MILOCO_EDGE_BROKER_AWAY_S=600 for the ten minutes that are promised."""
     with (
-        Broker(tmp_path) as broker,
+        Broker(tmp_path, persistent=True) as broker,
         Spy(broker.port) as spy,
         watched(tmp_path, MqttSink("mqtt", port=broker.port)) as (_, camera),
     ):
@@ -176,11 +175,10 @@ def test_a_long_absence_of_the_broker(tmp_path: Path) -> None:
     print(f"{AWAY_S:.0f} s away, back after {back_s:.1f} s, {len(heard)} events told")
 
 
-def test_the_hub_is_started_anew_and_its_last_will(broker: Broker, tmp_path: Path) -> None:
-    command = [
-        sys.executable, "-m", "tests.integration.mqtt_hub", str(tmp_path), str(broker.port)
-    ]  # fmt: skip
-    with Spy(broker.port) as spy:
+def test_the_hub_is_started_anew_and_its_last_will(tmp_path: Path) -> None:
+    script = "tests.integration.mqtt_hub"
+    with Broker(tmp_path, persistent=True) as broker, Spy(broker.port) as spy:
+        command = [sys.executable, "-m", script, str(tmp_path), str(broker.port)]
         with subprocess.Popen(command, cwd=Path(__file__).parents[2]) as process:
             spy.wait(ONLINE, "online")
             process.kill()
@@ -191,13 +189,14 @@ def test_the_hub_is_started_anew_and_its_last_will(broker: Broker, tmp_path: Pat
         with watched(tmp_path, MqttSink("mqtt", port=broker.port)) as (_, camera):
             camera.show(200)
             until(lambda: len(told(tmp_path)) == 1, "an event that nobody hears")
-        broker.start()
+        (missed,) = told(tmp_path)
         spy.heard.clear()
-        with watched(tmp_path, MqttSink("mqtt", port=broker.port)) as (_, camera):
-            camera.show(200)
-            until(lambda: len(spy.documents("/event")) == 1, "it is told after the restart")
-            spy.wait(STATE, "ON")
-        assert [e["id"] for e in spy.documents("/event")] == told(tmp_path)[:1]
+        broker.start()
+        with watched(tmp_path, MqttSink("mqtt", port=broker.port)) as (hub, _):
+            until(lambda: spy.documents("/event"), "it is told after the restart")
+            until(lambda: spy.last(STATE) in ("ON", "OFF"), "how it is now")
+            until(lambda: not hub.journal.owed("mqtt", 1), "the broker has all of them")
+        assert [e["id"] for e in spy.documents("/event")].count(missed) == 1
 
 
 def test_what_a_home_no_longer_has_goes_away(broker: Broker, tmp_path: Path) -> None:
@@ -224,6 +223,9 @@ def test_what_a_home_no_longer_has_goes_away(broker: Broker, tmp_path: Path) -> 
             assert spy.last("homeassistant/device/other/config") is None, "left alone"
 
 
+# paho leaves the socket of a handshake that failed to Python's reference count.
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_tls_passwords_and_certificates(tmp_path: Path) -> None:
     authority, stranger = trustme.CA(), trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
