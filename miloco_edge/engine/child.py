@@ -7,10 +7,10 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, Unpack
 
+from miloco_edge.engine.child_limits import Limits
 from miloco_edge.engine.child_process import COMMAND, ChildProcess
 from miloco_edge.engine.child_quarantine import Quarantine
 from miloco_edge.engine.child_request import Request
@@ -26,25 +26,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _TICK_S = 0.2
-
-
-@dataclass(frozen=True)
-class Limits:
-    """When a child is given up, and how soon the next one is begun."""
-
-    load_s: float = 900.0
-    """Longest load."""
-    silent_s: float = 30.0
-    """Longest without a sign of life (there is one each second)."""
-    overdue_s: float = 60.0
-    """How much longer than its own seconds a request may take: one ViT call cannot be stopped."""
-    unbounded_s: float = 1800.0
-    """How long a request without seconds of its own may take without a sign of progress."""
-    resident_bytes: int | None = None
-    """More resident memory than this and the child is replaced between windows; by default 1 GiB
-    above what it held after its first answer."""
-    backoff_s: tuple[float, ...] = (0, 1, 2, 5, 10, 30, 60, 120, 300)
-    """Wait before the next child after so many ended in a row without an answer."""
 
 
 class ChildEngine:
@@ -249,7 +230,7 @@ class ChildEngine:
                     continue
                 self._failures += 1
                 self._failure = failure
-                self._state = "down" if self._backoff() else "loading"
+                self._state = "down" if self._limits.wait_s(self._failures) else "loading"
                 lost = self._take_in_hand()
                 self._changed.notify_all()
             log.warning("%s", failure)
@@ -265,7 +246,7 @@ class ChildEngine:
         with self._changed:
             began = time.monotonic()
             while self._state != "closed":
-                left = began + self._backoff() - time.monotonic()
+                left = began + self._limits.wait_s(self._failures) - time.monotonic()
                 if self._wanted or self._in_hand:
                     if left <= 0:
                         self._state = "loading"
@@ -275,11 +256,6 @@ class ChildEngine:
                     self._state = "unloaded"
                     self._changed.wait()
         return False
-
-    def _backoff(self) -> float:
-        """Seconds to wait after so many failures in a row."""
-        waits = self._limits.backoff_s
-        return waits[min(self._failures, len(waits)) - 1] if self._failures else 0.0
 
     def _run_child(self) -> MilocoEdgeError | None:
         """Run one child to its end: what it failed of, or None where it was sent away."""
@@ -322,14 +298,16 @@ class ChildEngine:
             elif "id" in message:
                 self._hear(message)
             now = time.monotonic()
-            if heard is not None and now - heard > self._limits.silent_s:
-                return f"no sign of life for {now - heard:.0f} s"
-            if not ready and now - began > self._limits.load_s:
-                return f"no model after {now - began:.0f} s"
+            silent_s = 0.0 if heard is None else now - heard
+            lost = self._limits.lost(ready=ready, began_s=now - began, silent_s=silent_s)
+            if lost is not None:
+                return lost
             with self._changed:
                 if self._state == "closed":
                     return None
-                if ready and (overdue := self._overdue(now)) is not None:
+                budgets = [each.budget for each in self._in_hand.values()]
+                overdue = self._limits.overdue(budgets, now - self._progress_s)
+                if ready and overdue is not None:
                     return overdue
                 if ready and not self._in_hand and self._should_leave(message):
                     self._state = "loading"
@@ -363,18 +341,6 @@ class ChildEngine:
             request.hear_outcome(message)
         else:
             request.hear_piece(message)
-
-    def _overdue(self, now: float) -> str | None:
-        """Whether what is in hand should have been done. Holds the lock."""
-        patience = [
-            self._limits.unbounded_s
-            if each.budget.seconds is None
-            else each.budget.seconds + self._limits.overdue_s
-            for each in self._in_hand.values()
-        ]
-        if patience and now - self._progress_s > max(patience):
-            return f"no progress for {now - self._progress_s:.0f} s"
-        return None
 
     def _should_leave(self, message: Message) -> bool:
         """Whether a child with nothing in hand is to end. Holds the lock."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from miloco_edge.engine.child import ChildEngine, Limits
+from miloco_edge.engine.child import ChildEngine
+from miloco_edge.engine.child_limits import Limits
 from miloco_edge.engine.child_quarantine import Quarantine
 from miloco_edge.engine.failover import Failover
 from miloco_edge.engine.protocol import WindowEngine

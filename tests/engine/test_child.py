@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from miloco_edge import Clip, Engine, Turn
-from miloco_edge.engine.child import ChildEngine, Limits
+from miloco_edge.engine.child import ChildEngine
+from miloco_edge.engine.child_limits import Limits
 from miloco_edge.engine.child_quarantine import Quarantine
 from miloco_edge.errors import (
     ClosedError,
@@ -280,3 +281,15 @@ def test_a_real_model_in_a_child_decides_as_it_does_here(
         assert child.decide(clip, rules).result(60).decisions == seen.decisions
     finally:
         child.close()
+
+
+def test_patience_is_as_long_as_the_most_patient_request() -> None:
+    limits = Limits(overdue_s=10, unbounded_s=100)
+    assert limits.overdue([], 1e9) is None
+    assert limits.overdue([Budget(seconds=5)], 15) is None
+    assert limits.overdue([Budget(seconds=5), Budget(seconds=1)], 15.1) == "no progress for 15 s"
+    assert limits.overdue([Budget(seconds=5), Budget()], 99) is None
+    assert Limits(backoff_s=(0, 1, 2)).wait_s(9) == 2 and Limits().wait_s(0) == 0
+    assert limits.lost(ready=True, began_s=1e9, silent_s=30) is None
+    assert limits.lost(ready=False, began_s=901, silent_s=0) == "no model after 901 s"
+    assert limits.lost(ready=True, began_s=0, silent_s=31) == "no sign of life for 31 s"
