@@ -64,6 +64,8 @@ class Mqtt:
         self._sent: dict[str, str] = {}
         """What is retained at the broker, of what we sent since we connected."""
         self._announced: dict[str, Payload] = {}
+        self._home = hub.home
+        """The home that was announced."""
         self._asking = Asking(hub, settings)
         self._loop = asyncio.new_event_loop()
         self._ready, self._changed, self._closing = (
@@ -216,7 +218,8 @@ class Mqtt:
 
     async def _announce(self) -> None:
         """Bring what Home Assistant is told of to what the home is now."""
-        wanted = devices(self._hub.home, self._settings)
+        self._home = self._hub.home
+        wanted = devices(self._home, self._settings)
         for topic, payload in list(self._announced.items()):
             await self._supersede(topic, payload, wanted)
         for topic, payload in wanted.items():
@@ -246,13 +249,12 @@ class Mqtt:
 
     async def _keep_fresh(self) -> None:
         """Bring what is retained to how things are, when something changed and now and then."""
-        home, figures_s = self._hub.home, self._loop.time()
+        figures_s = self._loop.time()
         while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), _REFRESH_S)
             self._changed.clear()
-            if self._hub.home is not home:
-                home = self._hub.home
+            if self._hub.home is not self._home:
                 await self._announce()
             whole = self._loop.time() - figures_s >= _FIGURES_S
             if whole:
