@@ -131,6 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parsed.out.write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n")
     table = report.markdown(found)
     parsed.out.with_suffix(".md").write_text(table)
+    report.plot(found).save(parsed.out.with_suffix(".png"))
     print(table)
 
 
@@ -190,7 +191,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--only", action="append", choices=NAMES, help="this one alone (may be repeated)"
     )
-    parser.add_argument("--out", required=True, type=path, help="JSON; the table beside it as .md")
+    parser.add_argument("--out", required=True, type=path, help="JSON; table and plot beside it")
     return parser.parse_args(arguments)
 
 

@@ -72,14 +72,16 @@ def read_stream(lines: Any, began: float) -> Reading:
             said = (delta.get("reasoning_content") or "") + (delta.get("content") or "")
             if said and first is None:
                 first = time.perf_counter() - began
-            words.append(said)
+            if said:
+                words.append(said)
     total = time.perf_counter() - began
     return Reading(
         first_token_s=total if first is None else first,
         total_s=total,
         answer="".join(words),
         prompt_tokens=usage.get("prompt_tokens"),
-        answer_tokens=usage.get("completion_tokens"),
+        # Where no usage is told, a chunk is taken for a token: they come as they are made.
+        answer_tokens=usage.get("completion_tokens", len(words) or None),
         own={**own, **({"usage": usage} if usage else {})},
     )
 

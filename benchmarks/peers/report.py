@@ -8,11 +8,13 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from benchmarks.peers.contest import Record
 from benchmarks.peers.request import Reading
 from miloco_edge.evaluate.judge import plain
-from miloco_edge.measure.statistics import ratio_of_medians, summarise
+from miloco_edge.measure.plots import draw_bars
+from miloco_edge.measure.statistics import Estimate, ratio_of_medians, summarise
 
 REFERENCE = "transformers"
 Document = dict[str, Any]
@@ -93,6 +95,17 @@ def markdown(found: Mapping[str, Any]) -> str:
     lines = [f"| {line} |" for line in lines]
     lines += ["", *_notes(found, measured)]
     return "\n".join(lines) + "\n"
+
+
+def plot(found: Mapping[str, Any]) -> Image.Image:
+    """Seconds to the first token, the quickest first."""
+    bars = {
+        each["name"]: Estimate(**each["first_token_s"]["p50"])
+        for each in found["contestants"]
+        if "samples" in each
+    }
+    ordered = sorted(bars.items(), key=lambda item: item[1].value)
+    return draw_bars("Seconds to the first token of the answer, models loaded", dict(ordered))
 
 
 def _row(each: Mapping[str, Any], ours: Sequence[str]) -> list[str]:

@@ -62,6 +62,7 @@ def main() -> None:
             answer_tokens=clock.count,
             own={
                 "ttft_ms": metrics.get_ttft().mean,
+                "vision_ms": metrics.get_vision_encoding_duration().mean,
                 "embeddings_ms": metrics.get_prepare_embeddings_duration().mean,
             },
         )

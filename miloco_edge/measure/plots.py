@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from miloco_edge.measure.capacity import Capacity
 from miloco_edge.measure.roofline import Machine, Point
+from miloco_edge.measure.statistics import Estimate
 
 WIDTH, HEIGHT, MARGIN = 760, 420, 70
 _PAPER, _INK, _GREY = (255, 255, 255), (30, 30, 30), (150, 150, 150)
@@ -112,6 +113,21 @@ def draw_roofline(machine: Machine, points: Sequence[Point]) -> Image.Image:
         pen.ellipse((x - 5, y - 5, x + 5, y + 5), _COLOURS[4])
         pen.text((x + 8, y - 6), f"{point.stage} {point.share:.0%}", _INK, font)
     pen.text((MARGIN, HEIGHT - 60), f"memory {machine.bandwidth / 1e9:.1f} GB/s", _GREY, font)
+    return picture
+
+
+def draw_bars(title: str, bars: Mapping[str, Estimate]) -> Image.Image:
+    """A bar for each name, with its interval as a line; the shorter the better."""
+    picture, pen, font = _page(title)
+    left, step = 230, (HEIGHT - 80) / max(1, len(bars))
+    scale = (WIDTH - left - 110) / max((bar.high for bar in bars.values()), default=1.0)
+    for row, (name, bar) in enumerate(bars.items()):
+        top = 50 + row * step
+        middle = top + step / 2 - 4
+        pen.text((14, middle - 7), name, _INK, font)
+        pen.rectangle((left, top, left + bar.value * scale, top + step - 8), _COLOURS[row % 7])
+        pen.line(((left + bar.low * scale, middle), (left + bar.high * scale, middle)), _INK, 2)
+        pen.text((left + bar.high * scale + 8, middle - 7), f"{bar.value:.3g}", _INK, font)
     return picture
 
 

@@ -110,6 +110,12 @@ def test_the_report_compares_and_names_who_is_missing() -> None:
     assert ours["python_share"]["p50"]["value"] == pytest.approx(0.01)
     assert absent["not_measured"] == "not here" and found["missing"] == ["absent"]
     json.dumps(found)
+    picture = np.asarray(report.plot(found).convert("L"))
+    # The bar of who takes 5 s is longer than that of who takes 2.
+    quick, slow_bar = (
+        np.count_nonzero(picture[60 + row : 200 + row, 230:] < 250) for row in (0, 160)
+    )
+    assert slow_bar > 1.5 * quick
     table = report.markdown(found)
     assert "Not measured: 1 of 3." in table and "- absent: not here" in table
     assert "| slow | video | the same files | 5 (5 to 5) | 2.5 (2.5 to 2.5) |" in table
@@ -146,6 +152,11 @@ def test_a_stream_is_read_to_its_usage() -> None:
     assert (reading.prompt_tokens, reading.answer_tokens) == (9, 2)
     assert 0 <= reading.first_token_s <= reading.total_s
     assert reading.own["prompt_ms"] == 5
+
+
+def test_chunks_are_counted_where_no_usage_is_told() -> None:
+    stream = io.BytesIO(b'data: {"choices": [{"delta": {"content": "yes"}}]}\n\n' * 3)
+    assert http.read_stream(stream, time.perf_counter()).answer_tokens == 3
 
 
 def test_an_error_in_a_stream_is_one() -> None:
