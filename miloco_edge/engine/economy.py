@@ -123,9 +123,10 @@ def change(a: RGB, b: RGB) -> float:
     (h, w, 3) uint8 of one size whose sides are multiples of 7.
     """
     height, width, _ = a.shape
-    difference = a.astype(np.int16) - b
-    blocks = difference.reshape(height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK, 3)
-    return float(np.abs(blocks.sum(axis=(1, 3), dtype=np.int32)).max()) / _BLOCK**2
+    rows, columns = height // _BLOCK, width // _BLOCK
+    strips = (a.astype(np.int16) - b).reshape(rows, _BLOCK, width * 3)
+    blocks = strips.sum(axis=1, dtype=np.int32).reshape(rows, columns, _BLOCK, 3).sum(axis=2)
+    return float(np.abs(blocks).max()) / _BLOCK**2
 
 
 def is_static(pair: Sequence[RGB], kept: Sequence[RGB], below: float) -> bool:

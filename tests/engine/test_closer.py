@@ -61,14 +61,10 @@ def test_enough_rules_that_are_decided_are_enough(enough: float, looks: int) -> 
 
 
 def test_an_engine_looks_twice_if_told_to(pair: Path, clip: Clip) -> None:
-    doubtful = Economy(closer=Closer(share=0.3, doubt=0.5))
-    sure = Economy(closer=Closer(share=0.3, doubt=0.0))
-    tokens = {}
-    for name, economy in (("twice", doubtful), ("once", sure), ("close", Economy())):
-        local = LocalEngine.of(pair, threads=1, context=2048, profile=False, economy=economy)
+    economy = Economy(closer=Closer(share=0.3, doubt=0.5))
+    local = LocalEngine.of(pair, threads=1, context=2048, profile=False, economy=economy)
+    try:
         seen = local.decide(clip, ["Someone is reading"]).result()
-        tokens[name] = seen.usage.visual_tokens
+    finally:
         local.close()
-    assert 0 < tokens["once"] <= 0.3 * 288
-    assert tokens["close"] == 288
-    assert tokens["twice"] == 288 + tokens["once"]
+    assert 288 < seen.usage.visual_tokens <= 1.3 * 288, "a random model leaves doubt"
