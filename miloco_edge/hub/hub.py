@@ -29,7 +29,7 @@ from miloco_edge.hub.clock import Clock
 from miloco_edge.hub.connect import engine_for, sink_for
 from miloco_edge.hub.journal import Decided, Journal
 from miloco_edge.hub.outlets import Outlets
-from miloco_edge.hub.overload import Overload
+from miloco_edge.hub.overload import Overload, together
 from miloco_edge.hub.questions import Asked, put, shown
 from miloco_edge.hub.scheduler import Job, Question, Scheduler
 from miloco_edge.hub.settings import Home
@@ -214,6 +214,9 @@ class Hub(Outlets):
             self._second = now
             for watch in self._cameras:
                 self._tell(watch, watch.passed(self._local(), now), None)
+            demands = (watch.demand() for watch in self._cameras)
+            if self._overload.foresee([demand for demand in demands if demand is not None]):
+                log.info("intervals are %.4g times as long", self._overload.level.interval)
         if self._overload.update(now):
             log.warning("load %.0f %%: %s", 100 * self._overload.load, self._overload.level)
         idle_s = self.home.engine.unload_after_s
@@ -299,7 +302,10 @@ class Hub(Outlets):
             self._unseen(_look(started), reason_for(error))
         else:
             self._overload.served(took)
-            self._seen(_look(started), pending.future.result(), now)
+            seen = pending.future.result()
+            in_full = seen.degraded is None or seen.degraded.reason != "deadline"
+            _look(started).watch.took(took, None if in_full else seen.degraded)
+            self._seen(_look(started), seen, now)
         while (following := self._scheduler.next(now)) is not None:
             self._start(following, now)
 
@@ -344,9 +350,7 @@ class Hub(Outlets):
         """Journal first, then everybody else."""
         if not told and not rows:
             return
-        degraded = watch.degraded
-        if degraded is None and seen is not None:
-            degraded = seen.degraded
+        degraded = together(watch.degraded, None if seen is None else seen.degraded)
         events = events_of(
             told,
             watch.camera,

@@ -1,13 +1,16 @@
 """What gives way when there is more to look at than the engine can: pure, told the time.
 
-In this order: fewer frames, smaller frames, longer intervals. Each step halves the work. Every
-event says what was asked for and what was used.
+In this order: fewer frames, smaller frames, longer intervals. Each step halves the work. Before any
+of them, where windows have deadlines and would miss them, intervals are stretched, up to twice.
+Every event says what was asked for and what was used.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+from miloco_edge.hub.foresight import Demand, stretch
 from miloco_edge.types import Degraded
 
 TOO_MUCH = 0.95
@@ -61,6 +64,8 @@ class Overload:
     def __init__(self, now: float, *, slots: int = 1, period_s: float = PERIOD_S) -> None:
         self.slots, self.period_s = slots, period_s
         self.step = 0
+        self.stretch = 1.0
+        """Times the interval, for windows to be in time: foreseen, not found out."""
         self.load = 0.0
         """Work offered in the last period, as a share of the engine's time."""
         self._roomy = 0
@@ -70,7 +75,13 @@ class Overload:
     @property
     def level(self) -> Level:
         """How far everything gives way now."""
-        return LEVELS[self.step]
+        level = LEVELS[self.step]
+        return replace(level, interval=max(level.interval, self.stretch))
+
+    def foresee(self, demands: Sequence[Demand]) -> bool:
+        """Stretch intervals as far as deadlines need it: whether that changed anything."""
+        before, self.stretch = self.stretch, stretch(demands, self.slots)
+        return self.stretch != before
 
     def offered(self) -> None:
         """A window came that is to be looked at."""
@@ -114,7 +125,7 @@ class Overload:
 
     def degraded(self, cost: Cost) -> Degraded | None:
         """What gave way, for every event of a camera whose windows would cost `cost`."""
-        if not self.step:
+        if self.level == Level():
             return None
         return Degraded("overload", _measure(cost), _measure(cost.at(self.level)))
 
@@ -122,6 +133,13 @@ class Overload:
         self._began = now
         self._offered = self._served = 0
         self._served_s = self._asked_s = 0.0
+
+
+def together(here: Degraded | None, engine: Degraded | None) -> Degraded | None:
+    """What the hub gave up, and what the engine did with what it was given."""
+    if here is None or engine is None:
+        return here or engine
+    return Degraded(here.reason, {**engine.asked, **here.asked}, {**here.used, **engine.used})
 
 
 def _measure(cost: Cost) -> dict[str, int | float]:

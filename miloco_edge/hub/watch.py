@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from miloco_edge.hub.foresight import Demand, whole_s
 from miloco_edge.hub.gate import Box, GateDecision, GateMemory, GateSettings, examined, gate
 from miloco_edge.hub.overload import Cost
 from miloco_edge.hub.rules import Change, Memory, Rule, step, unsettled
@@ -20,6 +21,8 @@ from miloco_edge.video.mask import view
 
 VISUAL_TOKENS = 1024
 """Of a window, unless the home says otherwise."""
+_REMEMBERED = 8
+"""Windows that a running mean is of."""
 _LATE = 1.5
 """A camera is stale after so many of its timeouts without a frame."""
 
@@ -71,6 +74,10 @@ class Watch:
         self.decisions: dict[str, Decision] = {}
         """The last of each rule."""
         self.latency_s: float | None = None
+        self.takes_s: float | None = None
+        """What a window of it takes the engine, a running mean; None before the first."""
+        self.passing = 1.0
+        """Share of its windows that the gate lets through, a running mean."""
         self.degraded: Degraded | None = None
         """What gave way at the last look."""
         self.end_s = float("-inf")
@@ -158,7 +165,22 @@ class Watch:
             force=force,
             unsettled=any(unsettled(rule, self.memories[rule.id]) for rule in self.rules),
         )
+        self.passing += (self.gated.look - self.passing) / _REMEMBERED
         return self.gated.look
+
+    def took(self, seconds: float, degraded: Degraded | None) -> None:
+        """The engine was at a window for so long; `degraded` is what it gave up meanwhile."""
+        asked, used = (degraded.asked, degraded.used) if degraded is not None else ({}, {})
+        whole = whole_s(seconds, asked.get("visual_tokens"), used.get("visual_tokens"))
+        if self.takes_s is None:
+            self.takes_s = whole
+        self.takes_s += (whole - self.takes_s) / _REMEMBERED
+
+    def demand(self) -> Demand | None:
+        """What it asks of the engine; None before that is known."""
+        if self.takes_s is None:
+            return None
+        return Demand(self.settings.interval_s, self.takes_s, self.passing, self.deadline_s)
 
     def look(self, window: Window, rules: tuple[Rule, ...]) -> Look:
         """The look at a window that passed."""
