@@ -135,6 +135,8 @@ def bench_command(
         ref = _pair(output, shape, Path(scratch)) if shape is not None else model
         read, film = _reader(options["clip"], options["frames"], Path(scratch))
         with Engine.load(ref, **load) as engine:
+            if options["deadline"] is not None:
+                engine.rates()  # what deadlines are planned by, known before the first
             document = _measure(output, engine, shape, read, film, roofline, options)
             if capacity:
                 with progress_bar(output, "capacity") as progress:

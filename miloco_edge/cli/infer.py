@@ -192,6 +192,11 @@ def infer_command(
             if annotate_path is not None:
                 _annotate(annotate_path, clip, scene, answers)
                 output.note(f"drew {annotate_path}")
+    timings = document["timings"]
+    if output.verbosity > 0 and timings["predicted_s"] is not None:
+        stages = (timings[stage] or 0.0 for stage in ("vision_s", "prefill_s", "generate_s"))
+        took_s = sum(stages, timings["video_s"] - decode_s)
+        output.note(f"note: predicted {timings['predicted_s']:.2f} s, took {took_s:.2f} s")
     if output.as_json:
         output.data(document)
     elif (degraded := document["degraded"]) is not None:

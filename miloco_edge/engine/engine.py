@@ -282,4 +282,4 @@ class Engine:
         began = time.perf_counter()
         fitted = self.fit(clip, made.view.budget)
         learned(self._loaded.lookout.pace, clip, len(fitted.times_s), began)
-        return fitted_for_deadline(fitted, made, budget.visual_tokens or VISUAL_TOKENS)
+        return fitted_for_deadline(fitted, made)

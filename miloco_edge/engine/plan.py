@@ -51,6 +51,16 @@ class View:
         """Of all patches."""
         return sum(self.patches)
 
+    def measure(self) -> dict[str, int | float]:
+        """As `Degraded` tells it."""
+        width, height = self.size
+        return {
+            "frames": self.frames,
+            "width": width,
+            "height": height,
+            "visual_tokens": self.visual_tokens,
+        }
+
 
 @dataclass(frozen=True)
 class Ahead:
@@ -79,6 +89,8 @@ class Plan:
     """Resizing, the ViT and the prefill of the visual tokens."""
     after_s: float
     """Decisions and answers, if those are as long as planned."""
+    best: View | None
+    """What would be shown with time enough."""
     given_up: tuple[GivenUp, ...]
     fits: bool
     """Whether it is thought to be in time; if not, it is the least that there is."""
@@ -172,7 +184,7 @@ def plan(views: Iterable[View | None], ahead: Ahead, seconds: float, costs: Cost
             given_up.append("frames")
     look_s = costs.look_s(view)
     after_s = costs.after_s(view, ahead, thought + told)
-    return Plan(view, thought, told, look_s, after_s, tuple(given_up), in_time)
+    return Plan(view, thought, told, look_s, after_s, best, tuple(given_up), in_time)
 
 
 def most(least: int, longest: int, fits: Callable[[int], bool]) -> int:

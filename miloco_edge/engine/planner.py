@@ -27,11 +27,11 @@ from miloco_edge.engine.plan import (
 )
 from miloco_edge.engine.rates import Figure, Rates, rates_of
 from miloco_edge.errors import MediaError
-from miloco_edge.llama import MAX_TOKENS
+from miloco_edge.llama import MAX_TOKENS, TOKEN_PIXELS
 from miloco_edge.prompt import ChatFacts, Text, question
 from miloco_edge.prompt.chat import DESCRIBE, VISION_END
 from miloco_edge.prompt.decision import rule_question
-from miloco_edge.types import Answer, Budget, Degraded, Preprocessor
+from miloco_edge.types import RGB, Answer, Budget, Degraded, Preprocessor
 from miloco_edge.video import Clip, FittedClip, sizes_of
 
 _LITTLE = 0.1
@@ -216,11 +216,12 @@ class Foreseen:
         return self.rates.tokens_s(max(0, tokens - 1), after, beside=self.ahead.questions)
 
 
-def fitted_for_deadline(fitted: FittedClip, made: Plan, visual_tokens: int) -> FittedClip:
-    """A clip that was fitted as planned, saying so where it gave way."""
-    if fitted.degraded is None or made.view is None or made.view.budget >= visual_tokens:
+def fitted_for_deadline(fitted: FittedClip, made: Plan) -> FittedClip:
+    """A clip that was fitted as planned, saying what it would be with time enough."""
+    if made.best is None or made.view is None or made.view == made.best:
         return fitted
-    return replace(fitted, degraded=replace(fitted.degraded, reason="deadline"))
+    degraded = Degraded("deadline", made.best.measure(), made.view.measure())
+    return replace(fitted, degraded=degraded)
 
 
 def seen_in_time(fitted: FittedClip, prefilled: Prefilled) -> FittedClip:
@@ -228,17 +229,17 @@ def seen_in_time(fitted: FittedClip, prefilled: Prefilled) -> FittedClip:
     late = prefilled.savings.late if prefilled.savings is not None else 0
     if not late:
         return fitted
-    width, height = fitted.size
-    whole: dict[str, int | float] = {"width": width, "height": height}
-    asked = {
-        **whole, "frames": len(fitted.frames), "visual_tokens": fitted.visual_tokens,
-    }  # fmt: skip
-    if fitted.degraded is not None:
+    seen = View(len(fitted.frames), fitted.size, tuple(map(_tokens, fitted.patches)))
+    asked = seen.measure()
+    if fitted.degraded is not None and fitted.degraded.reason == "deadline":
         asked = fitted.degraded.asked
-    each = fitted.visual_tokens // fitted.temporal_patches
-    seen = fitted.temporal_patches - late
-    used = {**whole, "frames": 2 * seen, "visual_tokens": each * seen}
-    return replace(fitted, degraded=Degraded("deadline", asked, used))
+    used = replace(seen, frames=seen.frames - 2 * late, patches=seen.patches[late:])
+    return replace(fitted, degraded=Degraded("deadline", asked, used.measure()))
+
+
+def _tokens(frames: Sequence[RGB]) -> int:
+    height, width, _ = frames[0].shape
+    return height * width // TOKEN_PIXELS**2
 
 
 def learned(pace: Pace | None, clip: Clip, shown: int, began: float) -> None:

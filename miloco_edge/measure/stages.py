@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 from miloco_edge import Budget, Clip, Engine, Sampling
+from miloco_edge.engine.planner import Intent
 from miloco_edge.measure.film import mark
 
 QUESTION = "What is the person in the picture doing?"
@@ -106,10 +107,15 @@ def measure_window(
     clip = workload.read()
     decoded = now()
     mark(clip, number)
-    budget = Budget(visual_tokens=workload.visual_tokens, seconds=left())
+    budget = Budget(
+        answer_tokens=workload.answer_tokens,
+        seconds=left(),
+        visual_tokens=workload.visual_tokens,
+    )
+    intent = Intent((workload.question,) if workload.question else (), workload.rules)
     answer, first_token, decision_s, late = None, None, None, False
     verdicts: tuple[str, ...] = ()
-    with engine.look(clip, budget=budget) as scene:
+    with engine.look(clip, budget=budget, intent=intent) as scene:
         if workload.question is not None:
             asked = now()
             answer = scene.ask(

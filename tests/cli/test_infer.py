@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from miloco_edge.cli.infer import _degraded, _shown
 from miloco_edge.cli.main import main
+from miloco_edge.types import Answer, Degraded, Timings, Usage
 
 CLIP = Path(__file__).parents[2] / "models" / "demo" / "ball.mp4"
 
@@ -157,6 +160,31 @@ def test_thinking_goes_to_stderr(run: Run, base: list[object]) -> None:
     assert answer["usage"]["thinking_tokens"] == 8
     assert (answer["thinking_opened_by"], answer["thinking_closed_by"]) == (None, "engine")
     assert answer["usage"]["completion_tokens"] <= 16
+
+
+def test_what_a_deadline_takes_is_predicted_and_what_it_costs_is_said(
+    run: Run, base: list[object]
+) -> None:
+    args = [*base, "--video", CLIP, "--frames", 4, "--visual-tokens", 128, "--ask", "Who?"]
+    code, out, err = run("-v", *args, "--rule", "A ball rolls", "--deadline", 120, "--json")
+    timings = json.loads(out)["timings"]
+    assert code == 0 and timings["predicted_s"] > 0
+    assert f"predicted {timings['predicted_s']:.2f} s, took" in err
+    code, out, _ = run(*args, "--json")
+    assert json.loads(out)["timings"]["predicted_s"] is None
+
+
+def test_what_was_given_up_is_said_as_one() -> None:
+    look = Degraded("deadline", {"frames": 6, "width": 448, "height": 252, "visual_tokens": 432},
+                    {"frames": 2, "width": 224, "height": 112, "visual_tokens": 32})  # fmt: skip
+    thought = Degraded("deadline", {"thinking_tokens": 1024}, {"thinking_tokens": 40})
+    answer = Answer("Who?", "He", None, "stop", Usage(), Timings(), degraded=thought)
+    merged = _degraded(look, [answer])
+    assert merged is not None and merged["reason"] == "deadline"
+    assert _shown(merged["used"]) == (
+        "2 frames of 224x112 (32 visual tokens), 40 tokens of thinking"
+    )
+    assert _degraded(None, [replace(answer, degraded=None)]) is None
 
 
 def test_a_deadline_is_kept_and_said(run: Run, base: list[object]) -> None:
