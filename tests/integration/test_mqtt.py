@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import os
 import subprocess
@@ -223,7 +225,7 @@ def test_what_a_home_no_longer_has_goes_away(broker: Broker, tmp_path: Path) -> 
             assert spy.last("homeassistant/device/other/config") is None, "left alone"
 
 
-# paho leaves the socket of a handshake that failed to Python's reference count.
+# paho leaves the socket of a handshake that failed to Python.
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_tls_passwords_and_certificates(tmp_path: Path) -> None:
@@ -267,7 +269,7 @@ def test_tls_passwords_and_certificates(tmp_path: Path) -> None:
             with pytest.raises(OSError):
                 try_once(sink, 5)
                 pytest.fail(what)
-        import asyncio
+        gc.collect()  # while the warnings about their sockets are not heard
 
         async def context() -> Any:
             return client(right)._client._ssl_context

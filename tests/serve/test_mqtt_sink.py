@@ -1,0 +1,62 @@
+"""A sink of kind mqtt where there is no broker, or no aiomqtt. With one: tests/integration."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import miloco_edge.serve
+from miloco_edge.cli.sinks import sink_kinds
+from miloco_edge.errors import MilocoEdgeError
+from miloco_edge.hub.hub import Hub
+from miloco_edge.hub.journal import Journal, query
+from miloco_edge.hub.settings import MqttSink
+from tests.hub.home import Camera, FakeEngine, home, until
+
+
+def no_broker() -> MqttSink:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    return MqttSink("mqtt", port=port)
+
+
+def test_a_hub_by_itself_knows_no_mqtt(tmp_path: Path) -> None:
+    hub = Hub(home(tmp_path, sinks={"mqtt": MqttSink("mqtt")}), FakeEngine())
+    with pytest.raises(MilocoEdgeError, match="got mqtt of kind mqtt") as refused:
+        hub.start()
+    assert "sinks={MqttSink" in (refused.value.hint or "")
+    hub.close()
+
+
+def test_without_a_broker_events_are_owed_and_the_hub_ends_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    made = home(tmp_path, sinks={"mqtt": no_broker()})
+    with (
+        Camera(level=200) as camera,
+        Hub(made, FakeEngine(), sources={"hall": camera}, sinks=sink_kinds(made)) as hub,
+    ):
+        until(lambda: path.is_file() and list(query(path)), 60)
+        until(lambda: hub.status().sinks["mqtt"], 60)
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
+    journal = Journal(path)
+    owed = [event.id for event in journal.owed("mqtt", 10)]
+    journal.close()
+    assert owed and owed == [document["id"] for document in query(path)]
+
+
+def test_a_home_that_needs_the_extra_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "aiomqtt", None)
+    for name in ("mqtt", "mqtt_client", "mqtt_asking"):
+        monkeypatch.delitem(sys.modules, f"miloco_edge.serve.{name}", raising=False)
+        monkeypatch.delattr(miloco_edge.serve, name, raising=False)
+    assert sink_kinds(home(tmp_path)), "a home without such a sink needs nothing"
+    with pytest.raises(MilocoEdgeError, match="expected the extra mqtt") as missing:
+        sink_kinds(home(tmp_path, sinks={"mqtt": MqttSink("mqtt")}))
+    assert missing.value.hint == "pip install 'miloco-edge[mqtt]'"
