@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from miloco_edge.engine import AsyncScene as AsyncScene
     from miloco_edge.engine import Economy as Economy
     from miloco_edge.engine import Engine as Engine
+    from miloco_edge.engine import Intent as Intent
     from miloco_edge.engine import Scene as Scene
     from miloco_edge.errors import MilocoEdgeError as MilocoEdgeError
     from miloco_edge.hub import Hub as Hub
@@ -38,7 +39,15 @@ if TYPE_CHECKING:
     from miloco_edge.video import Frame as Frame
 
 _ROOMS = {
-    "engine": ("AnswerStream", "AsyncEngine", "AsyncScene", "Economy", "Engine", "Scene"),
+    "engine": (
+        "AnswerStream",
+        "AsyncEngine",
+        "AsyncScene",
+        "Economy",
+        "Engine",
+        "Intent",
+        "Scene",
+    ),
     "errors": ("MilocoEdgeError",),
     "hub": ("Hub",),
     "prompt": ("Piece", "Turn"),
