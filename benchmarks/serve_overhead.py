@@ -37,7 +37,8 @@ from miloco_edge.measure.film import write_film
 from miloco_edge.measure.host import physical_cores
 from miloco_edge.measure.statistics import summarise
 
-OURS = "miloco-edge"
+OURS, SERVER = "miloco-edge", "llama-server"
+EXAMPLE = "llama-cpp-python, example server"
 _LOCAL = "127.0.0.1"
 
 
@@ -124,17 +125,19 @@ def servers(arguments: argparse.Namespace) -> dict[str, Record]:
     found = {OURS: Record(partial(_serve, arguments.model, **size))}
     program = None if arguments.tools is None else arguments.tools / "llama-server"
     if program is None or not program.is_file():
-        found["llama-server"] = Record(None, "no llama-server in --tools")
+        found[SERVER] = Record(None, "no llama-server in --tools")
     else:
-        found["llama-server"] = Record(partial(llama_server, program, *pair, slots=None, **size))
-    name = "llama-cpp-python, example server"
+        found[SERVER] = Record(partial(llama_server, program, *pair, slots=None, **size))
     if arguments.example_server is None:
-        found[name] = Record(None, "no --example-server")
+        found[EXAMPLE] = Record(None, "no --example-server")
     else:
         python = arguments.server_python or Path(sys.executable)
         start = partial(example_server, python, arguments.example_server, *pair, **size)
-        found[name] = Record(start)
-    return {n: r for n, r in found.items() if not arguments.only or n in arguments.only}
+        found[EXAMPLE] = Record(start)
+    for name, record in found.items():
+        if arguments.only and name not in arguments.only and record.start is not None:
+            found[name] = Record(None, "left out by --only")
+    return found
 
 
 def _serve(model: Path, *, threads: int, context: int) -> Server:
@@ -192,7 +195,9 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=2, help="pictures in each request, up to 6")
     parser.add_argument("--tokens", type=int, default=8)
     parser.add_argument("--threads", type=int, default=physical_cores())
-    parser.add_argument("--only", action="append", help="this one alone (may be repeated)")
+    parser.add_argument(
+        "--only", action="append", choices=(OURS, SERVER, EXAMPLE), help="this one alone"
+    )
     parser.add_argument("--out", required=True, type=path)
     arguments = parser.parse_args()
     facts = frames.facts_of(arguments.model)

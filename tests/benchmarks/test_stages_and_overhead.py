@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import json
 import threading
+from argparse import Namespace
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.beside_llama_bench import bench_rates, compare, ours
 from benchmarks.peers.request import Reading
-from benchmarks.serve_overhead import Record, Reply, crowd, figures, model_seconds, table
+from benchmarks.serve_overhead import (
+    Record,
+    Reply,
+    crowd,
+    figures,
+    model_seconds,
+    servers,
+    table,
+)  # fmt: skip
 
 
 def test_tests_of_llama_bench_are_told_apart() -> None:
@@ -86,3 +96,12 @@ def test_many_clients_ask_every_question_once(port: int) -> None:
     replies = crowd(port, ["a man", "a dog", "a cat"] * 5, clients=4)
     assert [r.status for r in replies] == [200, 503, 200] * 5
     assert all((r.model_s is None) == (r.status == 503) for r in replies)
+
+
+def test_servers_that_are_not_asked_are_named(pair: Path) -> None:
+    asked = {"model": pair, "threads": 1, "tools": None, "example_server": None, "only": None}
+    found = servers(Namespace(**asked))
+    assert found["miloco-edge"].missing is None
+    assert found["llama-server"].missing == "no llama-server in --tools"
+    asked["only"] = ["llama-server"]
+    assert servers(Namespace(**asked))["miloco-edge"].missing == "left out by --only"
