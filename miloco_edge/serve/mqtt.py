@@ -213,7 +213,7 @@ class Mqtt:
             document = json.loads(payload) if isinstance(payload, (bytes, str)) else None
         except (ValueError, RecursionError):
             return
-        if is_of(self._settings, document):
+        if is_of(document, self._settings):
             await self._supersede(topic, document, devices(self._hub.home, self._settings))
 
     async def _announce(self) -> None:

@@ -84,7 +84,7 @@ def without(payload: Payload, components: Mapping[str, Payload]) -> Payload:
     return {**payload, "components": {**payload["components"], **gone}}
 
 
-def is_of(sink: MqttSink, payload: object) -> TypeGuard[Payload]:
+def is_of(payload: object, sink: MqttSink) -> TypeGuard[Payload]:
     """Whether a discovery payload that the broker holds was made by a hub with this prefix."""
     match payload:
         case {

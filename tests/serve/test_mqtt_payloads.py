@@ -92,17 +92,17 @@ def test_any_home_makes_topics_that_may_be_used(camera: str, rule: str, prefix: 
     any_home = home(Path("/nowhere"), Rule(rule, "It rains", cameras=(camera,)), cameras=(camera,))
     ((topic, payload),) = devices(any_home, sink).items()
     check_device(topic, payload)
-    assert is_of(sink, json.loads(json.dumps(payload)))
+    assert is_of(json.loads(json.dumps(payload)), sink)
     assert asked_camera(sink, payload["components"]["ask"]["command_topic"]) == camera
 
 
 def test_a_device_of_a_former_run_is_known_and_taken_away(tmp_path: Path) -> None:
     payload = devices(a_home(tmp_path), SINK)["homeassistant/device/miloco_edge_hall-2/config"]
-    assert is_of(SINK, payload) and not is_of(replace(SINK, prefix="other"), payload)
+    assert is_of(payload, SINK) and not is_of(payload, replace(SINK, prefix="other"))
     for change in ({"origin": {"name": "zigbee2mqtt"}}, {"components": {"a": 3}}):
-        assert not is_of(SINK, {**payload, **change})
+        assert not is_of({**payload, **change}, SINK)
     for foreign in (None, [], "x", {}, {**payload, "availability": []}):
-        assert not is_of(SINK, foreign)
+        assert not is_of(foreign, SINK)
     parcel = {"rule_parcel": payload["components"]["rule_parcel"]}
     gone = without(payload, parcel)["components"]
     assert gone["rule_parcel"] == {"platform": "event"} and gone["latency"]["name"] == "Latency"
