@@ -143,7 +143,7 @@ def test_a_profile_is_that_of_one_machine_and_model(monkeypatch: pytest.MonkeyPa
 
 def test_the_command(pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second vision encoder lies beside the model: it is tried, and its figures are kept."""
-    monkeypatch.setattr("miloco_edge.engine.engine.physical_cores", lambda: 1)
+    monkeypatch.setattr("miloco_edge.engine.load.physical_cores", lambda: 1)
     monkeypatch.setenv("MILOCO_EDGE_PROFILES", str(tmp_path / "profiles"))
     folder = tmp_path / "model"
     shutil.copytree(pair, folder)
@@ -164,5 +164,9 @@ def test_the_command(pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (choice,) = document["choices"]
     assert [each["value"] for each in choice["tried"]] == [None, str(other)]
     assert all(len(each["seconds"]) == 3 for each in choice["tried"])
-    assert read_profile(Path(document["profile"])) is not None
+    profile = read_profile(Path(document["profile"]))
+    assert profile is not None and profile.rates is not None
+    assert {figure.stage for figure in profile.figures} == {"resize", "vision", "prefill", "token"}
+    with Engine.load(folder, context=512) as engine:
+        assert engine.rates() == profile.rates, "they are taken from the profile, not measured"
     assert Path(document["profile"]).parent == tmp_path / "profiles"
