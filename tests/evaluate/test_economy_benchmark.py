@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.economy import Answered, Bench, Measure, markdown, measures, run, table
+from benchmarks.economy import Answered, Bench, Measure, held, markdown, measures, run, table
 from miloco_edge import Clip, Economy
-from miloco_edge.evaluate.manifest import Item
+from miloco_edge.engine.economy import changed_pairs
+from miloco_edge.evaluate.manifest import Item, read_manifest
 from models.demo.manifest import write_manifest
 
 
@@ -44,13 +45,11 @@ def test_f1_and_how_it_differs_from_exact_mode() -> None:
     assert worse["time_ratio_p50"] == 0.5
     assert worse["pairs_left_out"] == pytest.approx(1 / 3)
     page = markdown([exact, worse]).splitlines()
-    assert page[3] == "| worse | 0.0 | -100.0 | -100.0 … -100.0 | 50.0 % | 100 | 0.50 |"
+    assert page[3] == "| worse | 0.0 | -100.0 | -100.0 … -100.0 | 50.0 % | 33.3 % | 100 | 0.50 |"
 
 
 def test_it_runs(pair: Path, tmp_path: Path) -> None:
-    path = write_manifest(tmp_path, "val", 6)
-    from miloco_edge.evaluate.manifest import read_manifest
-
+    path = write_manifest(tmp_path, "validation", 6)
     items = [each for each in read_manifest(path) if each.task == "binary"]
     wanted = ("exact", "live", "prune_share 0.5, by chance", "streaming", "closer", "KV")
     rows = [row for row in measures() if row.name.startswith(wanted)]
@@ -67,3 +66,13 @@ def test_a_run_up_ends_where_the_clip_begins(pair: Path, clip: Clip) -> None:
     with Bench(str(pair), threads=1) as bench:
         streamed = bench.answer(clip, ["Is it red?"], Measure("s", Economy(streaming=64)))
     assert streamed.savings["streamed"] == streamed.savings["pairs"] - 1
+
+
+def test_stillness_before_a_clip_is_left_out(clip: Clip) -> None:
+    longer = held(clip, 2)
+    assert len(longer.frames) == len(clip.frames) + 4
+    assert (longer.frames[-1].pixels == clip.frames[-1].pixels).all()
+    pairs = [
+        (a.pixels, b.pixels) for a, b in zip(longer.frames[::2], longer.frames[1::2], strict=True)
+    ]
+    assert changed_pairs(pairs, None, 8.0) == [0, 2, 3]
