@@ -63,4 +63,4 @@ def test_a_service_is_ready_alive_and_stopping(
         while (said := manager.recv(100)) == b"WATCHDOG=1":
             pass
         assert said == b"STOPPING=1"
-    assert process.returncode == 0
+    assert process.returncode in (0, -signal.SIGTERM), "what systemd takes for a clean end"
