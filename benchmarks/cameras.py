@@ -155,7 +155,9 @@ def _held(pid: str, name: str) -> dict[str, float]:
     }
 
 
-def scripted(model: str, seconds: float, folder: Path, names: Sequence[str], *, rtsp: bool) -> Any:
+def scripted(
+    model: str, seconds: float, folder: Path, names: Sequence[str], *, rtsp: bool
+) -> dict[str, Any]:
     """The cameras with their scripts; the last over RTSP."""
     paths = {name: folder / f"{name}.avi" for name in names}
     # Longer than what is watched: a film that ends is a camera that goes away.
@@ -206,7 +208,10 @@ def still(model: str, seconds: float, folder: Path) -> dict[str, Any]:
     """Two cameras on a room where nothing happens, with the gate and without."""
     path = folder / "still.avi"
     films.still(9, seconds + 30, path)
-    cameras = {"gated": {"source": str(path)}, "ungated": {"source": str(path), "gate": False}}
+    cameras: dict[str, dict[str, Any]] = {
+        "gated": {"source": str(path)},
+        "ungated": {"source": str(path), "gate": False},
+    }
     found = watch(write_home(folder, model, cameras, heartbeat_s=1e6), seconds)
     gate_s = _gate_seconds(path)
     gated, ungated = found.spent["gated"], found.spent["ungated"]
@@ -277,6 +282,12 @@ def write_home(
     return path
 
 
+def _write(path: Path | None, result: dict[str, Any]) -> None:
+    """What is known so far."""
+    if path is not None:
+        path.write_text(json.dumps(result, indent=1) + "\n")
+
+
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(
@@ -293,17 +304,11 @@ def main() -> None:
     model = str(Path(options.model).absolute()) if Path(options.model).exists() else options.model
     with tempfile.TemporaryDirectory() as temporary:
         folder, names = Path(temporary), CAMERAS[: options.cameras]
-        parts = {
-            "scripted": lambda: scripted(
-                model, options.minutes * 60, folder, names, rtsp=not options.no_rtsp
-            ),
-            "still": lambda: still(model, options.still_minutes * 60, folder),
-        }
-        for name, part in parts.items():
-            result[name] = part()
-            document = json.dumps(result, indent=1)
-            if options.out is not None:
-                options.out.write_text(document + "\n")
+        seconds, still_seconds = options.minutes * 60, options.still_minutes * 60
+        result["scripted"] = scripted(model, seconds, folder, names, rtsp=not options.no_rtsp)
+        _write(options.out, result)
+        result["still"] = still(model, still_seconds, folder)
+        _write(options.out, result)
     print(json.dumps({**result, "scripted": {**result["scripted"], "samples": "…"}}, indent=1))
 
 

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.home.films import Block
 from benchmarks.home.tally import percentiles, score, slope
 from miloco_edge.hub.event import Event
-from miloco_edge.hub.rules import Rule
+from miloco_edge.hub.rules import Rule, State
 
 BEGAN = 1000.0
 BLOCKS = [
@@ -21,10 +21,9 @@ BLOCKS = [
 ]
 
 
-def event(rule: str, time_s: float, state: str = "on", reason: str | None = None) -> Event:
-    return Event(
-        f"{rule}{time_s}", BEGAN + time_s, "hall", Rule(rule, rule), state, 0.0, reason=reason
-    )  # type: ignore[arg-type]
+def event(rule: str, time_s: float, state: State = "on", reason: str | None = None) -> Event:
+    name = f"{rule} {time_s}"
+    return Event(name, BEGAN + time_s, "hall", Rule(rule, rule), state, 0.0, reason=reason)
 
 
 def counted(

@@ -105,10 +105,11 @@ def test_the_hub_sees_what_is_small(tmp_path: Path) -> None:
     random = np.random.default_rng(3)
     picture = random.integers(80, 150, (6, 8, 3), dtype=np.uint8).repeat(20, 0).repeat(20, 1)
 
-    def show(level: int) -> None:
+    def show(level: int) -> bool:
         lit = picture.copy()
         lit[40:70, 60:90] = np.maximum(lit[40:70, 60:90], level)
         pushed.push(lit + random.integers(0, 3, lit.shape, dtype=np.uint8))
+        return True
 
     rules = (
         Rule("small", "A lamp is lit", cameras=("hall",), zoom=True),
@@ -117,8 +118,8 @@ def test_the_hub_sees_what_is_small(tmp_path: Path) -> None:
     engine = FakeEngine()
     with Hub(home(tmp_path, *rules), engine, sources={"hall": pushed}) as hub:
         hub.on_event(events.append)
-        until(lambda: show(0) or len(engine.shown) >= 1)
-        until(lambda: show(250) or events)
+        until(lambda: show(0) and engine.shown)
+        until(lambda: show(250) and events)
     assert states(events) == ["on"] and events[0].rule.id == "small"
     closest = min((shown[0] for shown in engine.shown), key=lambda c: c.frames[0].pixels.size)
     assert closest.frames[0].size < (160, 120)
