@@ -21,7 +21,7 @@ class Pace:
 
     Logarithms of ratios are averaged with exponentially falling weights. What all stages have in
     common (another process takes a core, the CPU is hot) is learned quickly and from every stage;
-    what is one stage's own (a rate that was measured badly) slowly.
+    what is one stage's own (a rate that was measured badly) slowly, but for the first few times.
     """
 
     def __init__(self, rates: Rates) -> None:
@@ -29,6 +29,7 @@ class Pace:
         """As they were measured."""
         self._load = 0.0
         self._bias: dict[Stage, float] = dict.fromkeys(_STAGES, 0.0)
+        self._seen: dict[Stage, int] = dict.fromkeys(_STAGES, 0)
         self._variance = 0.05**2
 
     def now(self) -> Rates:
@@ -52,5 +53,6 @@ class Pace:
         off = min(max(math.log(actual_s / predicted_s), -_SURPRISE), _SURPRISE)
         weight = predicted_s / (predicted_s + _SHORT_S)
         self._load += weight * _LOAD_GAIN * off
-        self._bias[stage] += weight * _BIAS_GAIN * off
+        self._seen[stage] += 1
+        self._bias[stage] += weight * max(_BIAS_GAIN, 1 / (self._seen[stage] + 1)) * off
         self._variance += weight * _SPREAD_GAIN * (off**2 - self._variance)

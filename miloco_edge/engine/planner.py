@@ -239,7 +239,7 @@ def seen_in_time(fitted: FittedClip, prefilled: Prefilled) -> FittedClip:
 
 def _tokens(frames: Sequence[RGB]) -> int:
     height, width, _ = frames[0].shape
-    return height * width // TOKEN_PIXELS**2
+    return int(height * width) // TOKEN_PIXELS**2
 
 
 def learned(pace: Pace | None, clip: Clip, shown: int, began: float) -> None:

@@ -120,7 +120,8 @@ def rates_of(figures: Sequence[Figure], batch: int) -> Rates:
     def fitted(stage: Measured, rows: list[list[float]]) -> tuple[float, ...]:
         return _fit(np.array(rows, float), np.array([f.median_s for f in by_stage[stage]]))
 
-    v0, v1, v2 = fitted("vision", [[1, f.amount, f.amount**2] for f in by_stage["vision"]])
+    # What a picture costs at all comes last: two sizes cannot tell all three.
+    v1, v2, v0 = fitted("vision", [[f.amount, f.amount**2, 1] for f in by_stage["vision"]])
     p0, p1, p2 = fitted(
         "prefill",
         [
@@ -140,8 +141,8 @@ def _fit(rows: NDArray[np.float64], seconds: NDArray[np.float64]) -> tuple[float
     """Coefficients of no less than 0 with the least squares of relative errors.
 
     With so few columns every subset can be tried: the best of those without a negative one is what
-    Lawson and Hanson's algorithm would find. Of two that are as good, the one with fewer columns;
-    columns that figures cannot tell apart leave the rightmost at 0.
+    Lawson and Hanson's algorithm would find. Of two that are as good, the one with fewer columns,
+    and those further left.
     """
     scaled = rows / seconds[:, None]
     best, least = np.zeros(rows.shape[1]), float("inf")
