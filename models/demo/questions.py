@@ -31,6 +31,7 @@ from models.demo.wordings import (
     WHERE,
     YES_NO,
     Language,
+    Part,
     Templates,
     target_words,
 )
@@ -94,6 +95,7 @@ def ask(
     category: str | None = None,
     yes: bool | None = None,
     language: Language | None = None,
+    wordings: Part = "first",
 ) -> Question | None:
     """A question that needs `skill`; None where the scene does not allow it.
 
@@ -102,7 +104,8 @@ def ask(
     """
     spoken = language if language is not None else dice.weighted(LANGUAGES)
     test = scene.plan.split in ("test", "style")
-    speaker = _Speaker(scene, dice, spoken, test and dice.chance(HELD_OUT_SHARE))
+    part: Part = "held_out" if test and dice.chance(HELD_OUT_SHARE) else wordings
+    speaker = _Speaker(scene, dice, spoken, part)
     if skill in ("rule", "home_rule"):
         return speaker.rule(category, yes, smart_home=skill == "home_rule")
     if skill == "when":
@@ -121,7 +124,7 @@ class _Speaker:
     scene: Scene
     dice: Dice
     language: Language
-    held_out: bool
+    wordings: Part
 
     def rule(self, rule: str | None, yes: bool | None, *, smart_home: bool) -> Question | None:
         plan, dice = self.scene.plan, self.dice
@@ -212,7 +215,7 @@ class _Speaker:
     ) -> Question:  # fmt: skip
         gap = " " if self.language == "en" and so else ""
         thinking = facts(self.scene.plan, self.language) + gap + so
-        held_out = self.held_out and not fixed
+        held_out = self.wordings == "held_out" and not fixed
         return Question(
             skill, task, self.language, words, answer, thinking, target, category, smart_home,
             hard, held_out,
@@ -246,4 +249,4 @@ class _Speaker:
         return categories[0] if len(categories) == 1 else "two" if categories else "none"
 
     def _pick(self, templates: Templates) -> str:
-        return self.dice.pick(templates.of(self.language, held_out=self.held_out))
+        return self.dice.pick(templates.of(self.language, self.wordings))

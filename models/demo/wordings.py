@@ -1,7 +1,8 @@
 """How people ask about a scene, in English and Chinese, and what things are called.
 
-Every list of templates has a part that training uses and a part that is kept from it: a model is
-tested on wordings that it has never seen as well as on those that it knows.
+Every list of templates has a part that training begins with, a part that it adds once those are
+understood, and a part that is kept from it: a model is tested on wordings that it has never seen as
+well as on those that it knows.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Language = Literal["en", "zh"]
+Part = Literal["first", "all", "held_out"]
+"""Of the wordings: those that training begins with, all that it ever uses, those kept from it."""
 
 NAMES: dict[str, dict[Language, str]] = {
     "watch_tv": {"en": "watching TV", "zh": "看电视"},
@@ -61,12 +64,15 @@ STATES: dict[str, dict[Language, tuple[str, ...]]] = {
 class Templates:
     """Wordings of a question."""
 
-    train: dict[Language, tuple[str, ...]]
+    first: dict[Language, tuple[str, ...]]
+    more: dict[Language, tuple[str, ...]]
     held_out: dict[Language, tuple[str, ...]]
 
-    def of(self, language: Language, *, held_out: bool) -> tuple[str, ...]:
+    def of(self, language: Language, part: Part) -> tuple[str, ...]:
         """The wordings in a language, of one part."""
-        return (self.held_out if held_out else self.train)[language]
+        if part == "held_out":
+            return self.held_out[language]
+        return self.first[language] + (self.more[language] if part == "all" else ())
 
 
 RULE = Templates(
@@ -90,6 +96,29 @@ RULE = Templates(
     },
     {
         "en": (
+            "Is this so: {rule}?",
+            "Check the following: {rule}.",
+            "True or not: {rule}?",
+            "Does this hold in the clip: {rule}?",
+            "Judge from the frames whether {lower}.",
+            "Tell me whether {lower}. Say yes or no.",
+            "{rule}: yes or no?",
+            "In the video, is it so that {lower}?",
+            "Do you see that {lower}?",
+            "Does the camera show this: {rule}?",
+        ),
+        "zh": (
+            "这句话对吗：{rule}？",
+            "请判断：{rule}。",
+            "视频里{rule}，对不对？",
+            "根据画面判断是否{rule}。",
+            "{rule}，是还是否？",
+            "以下情况是否成立：{rule}？",
+            "请看视频，{rule}吗？",
+        ),
+    },
+    {
+        "en": (
             "Does the video meet this condition: {rule}?",
             "Look at the images: is it true that {lower}?",
             "Yes or no: {rule}?",
@@ -104,11 +133,30 @@ DOING_RULE = Templates(
         "en": ("Is someone {doing}?", "Is anybody {doing} in this video?", "Is a person {doing}?"),
         "zh": ("有没有人在{doing}？", "画面里有人{doing}吗？"),
     },
+    {
+        "en": (
+            "Do you see anyone {doing}?",
+            "Is there someone {doing}?",
+            "Can you see a person {doing}?",
+            "Is anybody {doing} right now?",
+            "In this clip, is someone {doing}?",
+        ),
+        "zh": (
+            "你看到有人在{doing}吗？",
+            "这里有没有人{doing}？",
+            "视频中有人在{doing}吗？",
+            "是不是有人在{doing}？",
+        ),
+    },
     {"en": ("Is anyone {doing} here?",), "zh": ("视频里有没有人在{doing}？",)},
 )
 
 SUBJECT = Templates(
     {"en": ("Someone is {doing}", "A person is {doing}"), "zh": ("有人在{doing}", "有人{doing}")},
+    {
+        "en": ("Someone in the room is {doing}", "There is someone {doing}", "One is {doing}"),
+        "zh": ("画面里有人在{doing}", "某人在{doing}"),
+    },
     {"en": ("Somebody is {doing}",), "zh": ("有一个人在{doing}",)},
 )
 
@@ -121,6 +169,27 @@ NAME = Templates(
             "What is the person doing?",
         ),
         "zh": ("说出画面中的活动或手势。", "画面中是什么活动或手势？", "画面里的人在做什么？"),
+    },
+    {
+        "en": (
+            "What activity or gesture is this?",
+            "Tell me the activity or gesture in the clip.",
+            "What do the frames show? Name the activity or gesture.",
+            "Say what is going on: an activity or a gesture.",
+            "What does the person do?",
+            "Which gesture or activity does the clip show?",
+            "Say what the person does.",
+            "Can you name the activity or the gesture here?",
+        ),
+        "zh": (
+            "请说出这段视频里的活动或手势。",
+            "这是什么活动或手势？",
+            "视频里的人正在做什么？",
+            "说说视频中的人在干什么。",
+            "看到了什么活动或手势？",
+            "画面显示的活动或手势叫什么？",
+            "视频中出现了哪种手势或活动？",
+        ),
     },
     {
         "en": ("Which activity or gesture do you see?", "Name what the person is doing."),
@@ -139,6 +208,23 @@ WHEN = Templates(
         "zh": ("什么时候有人在{doing}？给出起止秒数。", "从几秒到几秒有人在{doing}？"),
     },
     {
+        "en": (
+            "At what time does someone start and stop {doing}?",
+            "Give the time span in which someone is {doing}.",
+            "Between which seconds is someone {doing}?",
+            "Tell me when someone is {doing}, in seconds.",
+            "Start and end in seconds of this event: somebody is {doing}.",
+            "How long and when is a person {doing}? Give start and end.",
+        ),
+        "zh": (
+            "有人在{doing}的时间段是什么？",
+            "请给出有人{doing}的开始和结束秒数。",
+            "视频的哪几秒里有人在{doing}？",
+            "有人从什么时候到什么时候在{doing}？",
+            "起止时间：有人在{doing}。",
+        ),
+    },
+    {
         "en": ("Give start and end in seconds: when is someone {doing}?",),
         "zh": ("给出起止秒数：什么时候有人在{doing}？",),
     },
@@ -154,6 +240,26 @@ WHERE = Templates(
         "zh": ("{target}在哪里？用bbox_2d回答。", "找出{target}，输出bbox_2d。"),
     },
     {
+        "en": (
+            "Draw a box around {target}: bbox_2d.",
+            "Give {target} as bbox_2d.",
+            "Output the bbox_2d that holds {target}.",
+            "Say where {target} is, as bbox_2d in JSON.",
+            "What is the bbox_2d of {target}?",
+            "Give me the box of {target} in JSON.",
+            "Point out {target} with a bbox_2d.",
+            "The bbox_2d of {target}, please.",
+        ),
+        "zh": (
+            "给出{target}的bbox_2d。",
+            "请框出{target}，用bbox_2d。",
+            "{target}的bbox_2d是什么？",
+            "输出{target}所在的bbox_2d。",
+            "用JSON给出{target}的框。",
+            "标出{target}的位置，格式为bbox_2d。",
+        ),
+    },
+    {
         "en": ("Give the bbox_2d of {target}.",),
         "zh": ("用bbox_2d给出{target}的位置。",),
     },
@@ -163,6 +269,15 @@ HOME = Templates(
     {
         "en": ("What is happening?", "What is the person doing?", "What do you see?"),
         "zh": ("画面中发生了什么？", "画面里的人在做什么？"),
+    },
+    {
+        "en": (
+            "What is going on?",
+            "What happens in the clip?",
+            "Tell me what you see.",
+            "What is somebody doing here?",
+        ),
+        "zh": ("视频里有什么？", "现在发生了什么？", "说说你看到了什么。"),
     },
     {"en": ("What is happening in the video?",), "zh": ("视频中发生了什么？",)},
 )

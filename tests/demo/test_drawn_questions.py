@@ -118,7 +118,10 @@ def test_training_never_uses_the_wordings_of_the_test() -> None:
     assert len(TEMPLATES) == 7
     for templates in TEMPLATES:
         for language in ("en", "zh"):
-            assert not set(templates.train[language]) & set(templates.held_out[language])
+            known = templates.of(language, "all")
+            assert set(templates.of(language, "first")) < set(known)
+            assert len(set(known)) == len(known)
+            assert not set(known) & set(templates.of(language, "held_out"))
 
 
 def test_the_reports_own_wording_is_asked() -> None:

@@ -186,6 +186,8 @@ def test_the_schedule_warms_up_and_ends_at_rest() -> None:
     assert 0 < plan.rate("supervised", 999) < 0.01
     assert plan.lesson("vision", 50) == 1
     assert plan.lesson("supervised", 999) == pytest.approx(0.2)
+    assert plan.rate("wordings", 299) < 0.01
+    assert [plan.emphasis("supervised", step) for step in (0, 332, 333)] == [1, 1, 8]
 
 
 def test_validation_seeds_are_not_training_seeds(samples: list[Sample]) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from models.demo.training.samples import Sample, make_glimpse, make_sample
+from models.demo.wordings import Part
 
 AHEAD = 4
 """Batches that are drawn together and sorted by length, so that little is padded."""
@@ -109,10 +110,11 @@ def collate(samples: list[Sample], pads: tuple[int, int]) -> Batch:
 
 class _Stream(IterableDataset[Batch]):
     def __init__(
-        self, tokenizer: Tokenizer, first_seed: int, size: int, questions: int, start: int
-    ) -> None:
+        self, tokenizer: Tokenizer, first_seed: int, size: int, questions: int, wordings: Part,
+        start: int,
+    ) -> None:  # fmt: skip
         self.tokenizer, self.first_seed, self.size = tokenizer, first_seed, size
-        self.questions, self.start = questions, start
+        self.questions, self.wordings, self.start = questions, wordings, start
 
     def __iter__(self) -> Iterator[Batch]:
         torch.set_num_threads(1)
@@ -130,7 +132,7 @@ class _Stream(IterableDataset[Batch]):
 
     def _make(self, seed: int) -> Sample:
         if self.questions:
-            return make_sample(seed, self.tokenizer, self.questions)
+            return make_sample(seed, self.tokenizer, self.questions, wordings=self.wordings)
         return make_glimpse(seed, self.tokenizer)
 
 
@@ -140,11 +142,11 @@ def pads(tokenizer: Tokenizer) -> tuple[int, int]:
 
 
 def stream(
-    tokenizer: Tokenizer, first_seed: int, size: int, questions: int, start: int
+    tokenizer: Tokenizer, first_seed: int, size: int, questions: int, wordings: Part, start: int
 ) -> Iterator[Batch]:
     """Batches of `size` clips from batch `start` on, without end, made in another process.
 
     With no questions they are glimpses: one frame pair of each clip.
     """
-    dataset = _Stream(tokenizer, first_seed, size, questions, start)
+    dataset = _Stream(tokenizer, first_seed, size, questions, wordings, start)
     return iter(DataLoader(dataset, batch_size=None, num_workers=1, prefetch_factor=6))

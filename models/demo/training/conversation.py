@@ -24,10 +24,13 @@ from miloco_edge.prompt.chat import (
 from models.demo.questions import LANGUAGES, Question, Skill, ask
 from models.demo.scenes import Scene
 from models.demo.scenes.seeds import Dice
+from models.demo.wordings import Part
 
 FACTS = ChatFacts(MIMO_SYSTEM, thinks=True)
 
 PLAIN: dict[Skill, float] = {"name": 3, "rule": 5, "when": 2.5, "where": 2, "describe": 0.4}
+LATER: dict[Skill, float] = {"name": 2, "rule": 4, "when": 2.5, "where": 5, "describe": 0.4}
+"""The same, once wordings of all kinds are asked: places are learnt last."""
 AT_HOME: dict[Skill, float] = {"home_rule": 3, "home": 1}
 
 SMART_HOME_SHARE = 0.15
@@ -64,7 +67,9 @@ def spoken(item: Question, *, think: bool) -> str:
     return f"<think>\n{item.thinking}\n</think>\n{item.answer}" if think else item.answer
 
 
-def converse(scene: Scene, tokenizer: Tokenizer, count: int, draw: int = 0) -> Conversation:
+def converse(
+    scene: Scene, tokenizer: Tokenizer, count: int, draw: int = 0, wordings: Part = "first"
+) -> Conversation:
     """`count` exchanges about a scene; the same ones every time for a `draw`."""
     dice = Dice(scene.plan.seed, "conversation", draw)
     at_home = dice.chance(SMART_HOME_SHARE)
@@ -74,7 +79,8 @@ def converse(scene: Scene, tokenizer: Tokenizer, count: int, draw: int = 0) -> C
         system = SMART_HOME[language]
     exchanges: list[Exchange] = []
     while len(exchanges) < count:
-        item = ask(scene, dice, dice.weighted(AT_HOME if at_home else PLAIN), language=language)
+        shares = AT_HOME if at_home else PLAIN if wordings == "first" else LATER
+        item = ask(scene, dice, dice.weighted(shares), language=language, wordings=wordings)
         if item is None:
             continue
         earlier = exchanges[-1].about if exchanges and dice.chance(FOLLOW_UP_SHARE) else None

@@ -2,7 +2,7 @@
 
     python -m models.demo.training.grpo RUN [--steps 120]
 
-Reads RUN/supervised, writes RUN/grpo and RUN/grpo.jsonl. Each step draws clips with questions, has
+Reads RUN/wordings, writes RUN/grpo and RUN/grpo.jsonl. Each step draws clips with questions, has
 each answered several times, keeps those that are neither always right nor always wrong (the
 difficulty filter), and moves the language model towards the answers better than their group's
 mean (DeepSeekMath, arXiv 2402.03300, section 4.1; one update a rollout, so no ratio is clipped).
@@ -72,10 +72,10 @@ class Group:
 
 
 def train(folder: Path, steps: int, first_seed: int) -> None:
-    """Run GRPO from the supervised checkpoint; validate before, during and after."""
+    """Run GRPO from the supervised stages' checkpoint; validate before, during and after."""
     tokenizer = load_tokenizer(folder)
     model = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-        folder / "supervised", dtype=torch.float32
+        folder / "wordings", dtype=torch.float32
     )
     quicken(model).model.visual.requires_grad_(False)
     weights = [weight for weight in model.parameters() if weight.requires_grad]

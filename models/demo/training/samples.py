@@ -16,6 +16,7 @@ from models.demo.scenes.render import render_plan
 from models.demo.scenes.seeds import Dice
 from models.demo.training.conversation import Conversation, converse
 from models.demo.training.lessons import Shown, parts, shown
+from models.demo.wordings import Part
 
 Layout = Literal["video", "images"]
 
@@ -49,12 +50,14 @@ class Sample:
     conversation: Conversation
 
 
-def make_sample(seed: int, tokenizer: Tokenizer, questions: int, draw: int = 0) -> Sample:
+def make_sample(
+    seed: int, tokenizer: Tokenizer, questions: int, draw: int = 0, wordings: Part = "first"
+) -> Sample:
     """The sample of a seed; the same one every time for a `draw`."""
     scene = render(seed)
     dice = Dice(seed, "layout", draw)
     images = len(scene.frames) <= 4 and dice.chance(IMAGES_SHARE)
-    talk = converse(scene, tokenizer, questions, draw)
+    talk = converse(scene, tokenizer, questions, draw, wordings)
     return lay_out(scene, talk, tokenizer, "images" if images else "video")
 
 

@@ -9,17 +9,23 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-Stage = Literal["vision", "supervised"]
+Stage = Literal["vision", "supervised", "wordings"]
 
-CLIPS: dict[Stage, int] = {"vision": 40, "supervised": 16}
-"""In a step: one frame pair of each in the first stage, all frames in the second."""
+CLIPS: dict[Stage, int] = {"vision": 40, "supervised": 16, "wordings": 16}
+"""In a step: one frame pair of each in the first stage, then all frames."""
 SEEDS_PER_RUN = 100_000_000
-"""Half for the vision stage, a quarter each for the supervised one and GRPO."""
+FIRST_SEED: dict[Stage, int] = {
+    "vision": 0,
+    "supervised": SEEDS_PER_RUN // 2,
+    "wordings": SEEDS_PER_RUN * 5 // 8,
+}
+"""Of a run's seeds; GRPO has the last quarter."""
 WARM_UP = 60
 """Steps from rest to the full rate, at the start of each stage."""
 RATES: dict[Stage, tuple[float, float, float]] = {
     "vision": (1.0, 0.25, 0.5),
     "supervised": (0.5, 0.0, 0.4),
+    "wordings": (0.25, 0.0, 0.2),
 }
 """Share of the full rate at first and at the end, and of the steps, those before it falls."""
 
@@ -33,12 +39,19 @@ class Plan:
 
     vision: int = 1300
     supervised: int = 1500
+    wordings: int = 300
     questions: int = 6
-    """About each clip, in the supervised stage."""
+    """About each clip, after the vision stage."""
 
     def steps(self, stage: Stage) -> int:
         """Steps of a stage."""
-        return self.vision if stage == "vision" else self.supervised
+        match stage:
+            case "vision":
+                return self.vision
+            case "supervised":
+                return self.supervised
+            case "wordings":
+                return self.wordings
 
     def rate(self, stage: Stage, step: int) -> float:
         """Share of the full learning rate at a step: a table top with a slope behind it."""
@@ -47,18 +60,20 @@ class Plan:
         along = max(0.0, (step - edge * steps) / ((1 - edge) * steps))
         return min(1.0, (step + 1) / WARM_UP) * (top + (floor - top) * along)
 
-    def emphasis(self, step: int) -> float:
+    def emphasis(self, stage: Stage, step: int) -> float:
         """How much more a yes or no counts than other words: once the words are known, much.
 
         Two tokens among sentences, they would be a twentieth of what is learnt.
         """
-        return 8.0 if step >= self.supervised // 3 else 1.0
+        if stage == "supervised":
+            return 8.0 if step >= self.supervised // 3 else 1.0
+        return 6.0
 
     def lesson(self, stage: Stage, step: int) -> float:
         """Weight of the teacher's loss: whole at first, a fifth by half of the second stage."""
-        if stage == "vision":
-            return 1.0
-        return max(0.2, 1.0 - 1.6 * step / self.supervised)
+        if stage == "supervised":
+            return max(0.2, 1.0 - 1.6 * step / self.supervised)
+        return 1.0 if stage == "vision" else 0.2
 
 
 def optimisers(model: nn.Module, teacher: nn.Module) -> list[torch.optim.Optimizer]:

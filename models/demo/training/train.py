@@ -1,6 +1,6 @@
 """Train the demo model; goes on where it stopped.
 
-    python -m models.demo.training.train RUN [--run 1] [--vision N] [--supervised N]
+    python -m models.demo.training.train RUN [--run 1] [--vision N] [--supervised N] [--wordings N]
 
 RUN receives tokenizer.json, log.jsonl, checkpoint.pt, and one checkpoint folder in Hugging Face
 layout after each stage. Batch n of run r is made of the same seeds whenever it is made, so a
@@ -22,7 +22,15 @@ from models.demo.training.architecture import load_tokenizer, new_model
 from models.demo.training.batches import stream
 from models.demo.training.export import write_checkpoint
 from models.demo.training.network import Teacher, quicken, see, speak
-from models.demo.training.schedule import CLIPS, SEEDS_PER_RUN, Plan, Stage, optimisers, set_rate
+from models.demo.training.schedule import (
+    CLIPS,
+    FIRST_SEED,
+    SEEDS_PER_RUN,
+    Plan,
+    Stage,
+    optimisers,
+    set_rate,
+)
 from models.demo.training.validation import Validation
 from models.demo.training.vocabulary import learn
 
@@ -30,11 +38,11 @@ LOG_EVERY, VALIDATE_EVERY, SAVE_EVERY = 20, 100, 50
 # In bfloat16 the fused RMS norm is not there for float32 weights; the other one is right too.
 warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")
 
-STAGES: tuple[Stage, ...] = ("vision", "supervised")
+STAGES: tuple[Stage, ...] = ("vision", "supervised", "wordings")
 
 
 def train(folder: Path, run: int, plan: Plan) -> None:
-    """Train through both stages, from the start or from the last checkpoint."""
+    """Train through all stages, from the start or from the last checkpoint."""
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "tokenizer.json").exists():
         learn(folder)
@@ -44,12 +52,13 @@ def train(folder: Path, run: int, plan: Plan) -> None:
     optimizers = optimisers(model, teacher)
     state = _load(folder, model, teacher, optimizers)
     validation = Validation(tokenizer)
-    first_seed = run * SEEDS_PER_RUN
     for stage in STAGES[STAGES.index(state["stage"]) :]:
         start = state["step"] if stage == state["stage"] else 0
         questions = 0 if stage == "vision" else plan.questions
-        offset = 0 if stage == "vision" else SEEDS_PER_RUN // 2
-        batches = stream(tokenizer, first_seed + offset, CLIPS[stage], questions, start)
+        batches = stream(
+            tokenizer, run * SEEDS_PER_RUN + FIRST_SEED[stage], CLIPS[stage], questions,
+            "all" if stage == "wordings" else "first", start,
+        )  # fmt: skip
         seconds, began = state["seconds"], time.monotonic()
         sums: dict[str, float] = {}
         for step in range(start, plan.steps(stage)):
@@ -61,7 +70,7 @@ def train(folder: Path, run: int, plan: Plan) -> None:
                 spoken = (
                     None
                     if stage == "vision"
-                    else speak(model, batch, visual, plan.emphasis(step)).loss()
+                    else speak(model, batch, visual, plan.emphasis(stage, step)).loss()
                 )
             loss = plan.lesson(stage, step) * lesson + (0 if spoken is None else spoken)
             loss.backward()
@@ -78,7 +87,7 @@ def train(folder: Path, run: int, plan: Plan) -> None:
                 _log(folder, state, {name: round(value, 4) for name, value in sums.items()})
                 sums = {}
             if done % VALIDATE_EVERY == 0 or done == plan.steps(stage):
-                scores = validation.score(model, teacher, talk=stage == "supervised")
+                scores = validation.score(model, teacher, talk=stage != "vision")
                 _log(folder, state, {"validation": scores})
             if done % SAVE_EVERY == 0 or done == plan.steps(stage):
                 _save(folder, state, model, teacher, optimizers)
@@ -139,8 +148,9 @@ def main() -> None:
     parser.add_argument("--run", type=int, default=0, help="decides weights and scenes")
     parser.add_argument("--vision", type=int, default=plan.vision, help="steps")
     parser.add_argument("--supervised", type=int, default=plan.supervised, help="steps")
+    parser.add_argument("--wordings", type=int, default=plan.wordings, help="steps")
     args = parser.parse_args()
-    train(args.folder, args.run, Plan(args.vision, args.supervised))
+    train(args.folder, args.run, Plan(args.vision, args.supervised, args.wordings))
 
 
 if __name__ == "__main__":
