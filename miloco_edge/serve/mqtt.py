@@ -184,10 +184,18 @@ class Mqtt:
         self._changed.set()
         shown = None if event.evidence is None else event.evidence.frame
         if self._settings.pictures and shown is not None:
-            with suppress(FileNotFoundError):  # it was too old to be kept
-                picture = await asyncio.to_thread(Path(shown).read_bytes)
-                topic = camera_topic(self._settings, event.camera, "picture")
-                await self._client.publish(topic, picture, qos=1, retain=True)
+            await self._show(self._client, event.camera, Path(shown))
+
+    async def _show(self, connected: aiomqtt.Client, camera: str, picture: Path) -> None:
+        """Publish an event's picture. One that cannot be has no event told a second time."""
+        topic = camera_topic(self._settings, camera, "picture")
+        try:
+            pixels = await asyncio.to_thread(picture.read_bytes)
+            await connected.publish(topic, pixels, qos=1, retain=True)
+        except FileNotFoundError:
+            log.debug("%s was too old to be kept", picture)
+        except (aiomqtt.MqttError, OSError) as error:
+            log.warning("expected to publish a picture of camera %s, got: %s", camera, error)
 
     async def _listen(self, connected: aiomqtt.Client) -> None:
         async for message in connected.messages:
