@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import fields, replace
 
@@ -13,21 +16,32 @@ from miloco_edge.hub.rules import Rule
 from miloco_edge.types import Budget, Decision, Usage
 from miloco_edge.video import Clip, Frame
 
+log = logging.getLogger(__name__)
+
 
 def decide(
     engine: WindowEngine, clip: Clip, rules: Sequence[Rule], budget: Budget, box: Box | None
 ) -> Pending[Seen]:
     """Decide rules on a window; those that zoom, on what moves as well, where a box says that.
 
-    A rule is decided by the view that is surer of yes. A second view that fails or comes too late
-    leaves the first one's decision as it is.
+    A rule is decided by the view that is surer of yes. The second view is begun when the first is
+    through, if there is time for another one that takes as long; one that fails leaves the first
+    one's decision as it is.
     """
+    began = time.monotonic()
     whole = engine.decide(clip, [rule.text for rule in rules], budget=budget)
     places = [i for i, rule in enumerate(rules) if rule.zoom]
     if box is None or not places:
         return whole
-    texts = [rules[i].text for i in places]
-    return _both(whole, engine.decide(cut_out(clip, box), texts, budget=budget), places)
+
+    def closer() -> Pending[Seen] | None:
+        took, left = time.monotonic() - began, None
+        if budget.seconds is not None and (left := budget.seconds - took) < took:
+            return None
+        texts = [rules[i].text for i in places]
+        return engine.decide(cut_out(clip, box), texts, budget=replace(budget, seconds=left))
+
+    return _both(whole, closer, places)
 
 
 def cut_out(clip: Clip, box: Box) -> Clip:
@@ -42,28 +56,46 @@ def cut_out(clip: Clip, box: Box) -> Clip:
     return replace(clip, frames=tuple(frames))
 
 
-def _both(whole: Pending[Seen], close: Pending[Seen], places: Sequence[int]) -> Pending[Seen]:
+def _both(
+    whole: Pending[Seen], closer: Callable[[], Pending[Seen] | None], places: Sequence[int]
+) -> Pending[Seen]:
     future: Future[Seen] = Future()
+    stopped = threading.Event()
+    begun = [whole]
 
-    def join(_: Future[Seen]) -> None:
-        if not future.set_running_or_notify_cancel():
-            return
+    def first(_: Future[Seen]) -> None:
         if whole.future.cancelled():
             future.set_exception(ClosedError("the request was cancelled"))
         elif (error := whole.future.exception()) is not None:
             future.set_exception(error)
-        elif close.future.cancelled() or close.future.exception() is not None:
+        elif (close := second()) is None:
             future.set_result(whole.future.result())
         else:
-            future.set_result(_joined(whole.future.result(), close.future.result(), places))
+            close.future.add_done_callback(join)
 
-    # Nested, so that it runs once, after both.
-    whole.future.add_done_callback(lambda _: close.future.add_done_callback(join))
+    def second() -> Pending[Seen] | None:
+        try:
+            close = None if stopped.is_set() else closer()
+        except Exception as error:  # an engine that was closed meanwhile, most of all
+            log.warning("no second view: %s", error)
+            return None
+        if close is not None:
+            begun.append(close)
+            if stopped.is_set():
+                close.cancel()
+        return close
+
+    def join(close: Future[Seen]) -> None:
+        seen = whole.future.result()
+        failed = close.cancelled() or close.exception() is not None
+        future.set_result(seen if failed else _joined(seen, close.result(), places))
 
     def cancel() -> None:
-        whole.cancel()
-        close.cancel()
+        stopped.set()
+        for each in list(begun):
+            each.cancel()
 
+    whole.future.add_done_callback(first)
     return Pending(future, cancel)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from miloco_edge.engine.protocol import Pending, Seen, refused
-from miloco_edge.errors import EngineDownError, MilocoEdgeError
+from miloco_edge.errors import ClosedError, EngineDownError, MilocoEdgeError
 from miloco_edge.hub.event import Event
 from miloco_edge.hub.hub import Hub
 from miloco_edge.hub.rules import Rule
@@ -82,6 +82,32 @@ def test_a_second_view_that_fails_costs_nothing_but_itself() -> None:
     engine = Scripted(EngineDownError("it died"), [0.9])
     with pytest.raises(EngineDownError):
         decide(engine, clip(), [WAVES], Budget(), BOX).result()
+
+
+@pytest.mark.parametrize(("seconds", "views"), [(0.05, 1), (60.0, 2)])
+def test_a_second_view_waits_for_the_first_and_is_left_out_where_it_would_be_late(
+    seconds: float, views: int
+) -> None:
+    engine = FakeEngine(seconds=0.04)
+    budget = Budget(visual_tokens=64, seconds=seconds)
+    pending = decide(engine, clip(), [WAVES], budget, BOX)
+    assert len(engine.shown) == 1, "both at once would take each other's time"
+    assert pending.result(30).decisions
+    assert len(engine.shown) == views
+    given = [shown[2] for shown in engine.shown]
+    assert given[0] == budget and all(each.visual_tokens == 64 for each in given)
+    assert all((each.seconds or 0) < seconds for each in given[1:]), "what is left"
+
+
+def test_an_engine_that_is_closed_between_two_views_has_decided_by_the_first() -> None:
+    class Closing(Scripted):
+        def decide(self, clip: Clip, rules: Any, *, budget: Budget | None = None) -> Pending[Seen]:
+            if self.shown:
+                raise ClosedError("expected an open engine, got one that was closed")
+            return super().decide(clip, rules, budget=budget)
+
+    seen = decide(Closing([0.7]), clip(), [WAVES], Budget(), BOX).result(5)
+    assert seen.decisions[0].answer == "yes"
 
 
 def test_without_motion_or_a_rule_that_zooms_there_is_one_view() -> None:
