@@ -1,37 +1,37 @@
-"""The whole way on this machine: checkpoint, quantize, a clip, an answer.
+"""The demo: the bundled model is asked about bundled clips, through the command line.
 
-There are no trained weights here yet, so the model is a random one of the same architecture: every
-step is real and what it says is noise.
+Each clip's truth is known, since it was drawn; it stands below the answers, to compare.
 """
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.synthesize import TINY, synthesize
+from models.demo.clips import CLIPS, FOLDER, truth
 
-CLIP = Path(__file__).parent / "ball.mp4"
-WORK = Path(".demo")
+OUT = Path(".demo")
 
 
 def main() -> None:
-    """Make the pair if it is not there, then ask about the clip, through the command line."""
-    print("The model of this demo has random weights: it shows the way, its words mean nothing.")
-    pair = WORK / "pair"
-    if not any(pair.glob("*.manifest.json")):
-        synthesize(WORK / "random-tiny", TINY)
-        _run("quantize", str(WORK / "random-tiny"), "--recipe", "q8_0", "--out", str(pair))
-    _run(
-        *("infer", "--model", str(pair), "--video", str(CLIP), "--max-tokens", "24"),
-        *("--ask", "What rolls through the room?", "--annotate", str(WORK / "frames.png")),
-    )
+    """Ask about every clip; the sampled frames are drawn to OUT."""
+    OUT.mkdir(exist_ok=True)
+    print("A model of 9 million weights that knows drawn scenes alone: a demonstration, no more.")
+    for name, clip in CLIPS.items():
+        film, sheet = FOLDER / f"{name}.mp4", OUT / f"{name}.png"
+        asked = [word for question in clip.questions for word in ("--ask", question)]
+        _run("infer", "--model", "demo", "--video", film, *asked, "--annotate", sheet)
+        asked = [word for rule in clip.rules for word in ("--rule", rule)]
+        _run("infer", "--model", "demo", "--video", film, *asked)
+        print(f"What was drawn: {truth(clip.seed)}. Its frames: {sheet}")
 
 
-def _run(*args: str) -> None:
-    print(f"\n$ miloco-edge {' '.join(args)}", flush=True)
-    subprocess.run([sys.executable, "-m", "miloco_edge", *args], check=True)
+def _run(*args: str | Path) -> None:
+    words = [str(arg) for arg in args]
+    print(f"\n$ miloco-edge {shlex.join(words)}", flush=True)
+    subprocess.run([sys.executable, "-m", "miloco_edge", *words], check=True)
 
 
 if __name__ == "__main__":

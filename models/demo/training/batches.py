@@ -12,9 +12,12 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from models.demo.scenes import plan
 from models.demo.training.samples import Sample, make_glimpse, make_sample
-from models.demo.wordings import Part
+from models.demo.training.schedule import CLIPS, Stage
 
+TRIES = 16
+"""Seeds among which a scene with two actors is looked for, where half of the clips have two."""
 AHEAD = 4
 """Batches that are drawn together and sorted by length, so that little is padded."""
 
@@ -110,30 +113,32 @@ def collate(samples: list[Sample], pads: tuple[int, int]) -> Batch:
 
 class _Stream(IterableDataset[Batch]):
     def __init__(
-        self, tokenizer: Tokenizer, first_seed: int, size: int, questions: int, wordings: Part,
-        start: int,
-    ) -> None:  # fmt: skip
-        self.tokenizer, self.first_seed, self.size = tokenizer, first_seed, size
-        self.questions, self.wordings, self.start = questions, wordings, start
+        self, tokenizer: Tokenizer, stage: Stage, first_seed: int, questions: int, start: int
+    ) -> None:
+        self.tokenizer, self.stage, self.first_seed = tokenizer, stage, first_seed
+        self.questions, self.start = questions, start
 
     def __iter__(self) -> Iterator[Batch]:
         torch.set_num_threads(1)
+        size = CLIPS[self.stage]
         group = self.start // AHEAD
         while True:
-            first = self.first_seed + group * AHEAD * self.size
-            seeds = range(first, first + AHEAD * self.size)
-            samples = [self._make(seed) for seed in seeds]
+            samples = [self._make(group * AHEAD * size + i) for i in range(AHEAD * size)]
             samples.sort(key=lambda sample: len(sample.ids))
             # Not in ascending order: a step's length would say when it comes.
             order = np.random.default_rng(group).permutation(AHEAD)
             for i in order[self.start - group * AHEAD :] if group == self.start // AHEAD else order:
-                yield collate(samples[i * self.size : (i + 1) * self.size], pads(self.tokenizer))
+                yield collate(samples[i * size : (i + 1) * size], pads(self.tokenizer))
             group += 1
 
-    def _make(self, seed: int) -> Sample:
-        if self.questions:
-            return make_sample(seed, self.tokenizer, self.questions, wordings=self.wordings)
-        return make_glimpse(seed, self.tokenizer)
+    def _make(self, number: int) -> Sample:
+        if self.stage == "vision":
+            return make_glimpse(self.first_seed + number, self.tokenizer)
+        spaced = TRIES if self.stage == "places" else 1
+        seed = self.first_seed + number * spaced
+        if self.stage == "places" and number % 2:
+            seed = _of_two(seed)
+        return make_sample(seed, self.tokenizer, self.questions, stage=self.stage)
 
 
 def pads(tokenizer: Tokenizer) -> tuple[int, int]:
@@ -142,11 +147,14 @@ def pads(tokenizer: Tokenizer) -> tuple[int, int]:
 
 
 def stream(
-    tokenizer: Tokenizer, first_seed: int, size: int, questions: int, wordings: Part, start: int
+    tokenizer: Tokenizer, stage: Stage, first_seed: int, questions: int, start: int
 ) -> Iterator[Batch]:
-    """Batches of `size` clips from batch `start` on, without end, made in another process.
-
-    With no questions they are glimpses: one frame pair of each clip.
-    """
-    dataset = _Stream(tokenizer, first_seed, size, questions, wordings, start)
+    """Batches of a stage from batch `start` on, without end, made in another process."""
+    dataset = _Stream(tokenizer, stage, first_seed, questions, start)
     return iter(DataLoader(dataset, batch_size=None, num_workers=1, prefetch_factor=6))
+
+
+def _of_two(first: int) -> int:
+    """The first of some seeds whose scene has two actors; the first of all, if there is none."""
+    few = range(first, first + TRIES)
+    return next((seed for seed in few if len(plan(seed).actors) == 2), first)

@@ -24,13 +24,18 @@ from miloco_edge.prompt.chat import (
 from models.demo.questions import LANGUAGES, Question, Skill, ask
 from models.demo.scenes import Scene
 from models.demo.scenes.seeds import Dice
+from models.demo.training.schedule import Stage
 from models.demo.wordings import Part
 
 FACTS = ChatFacts(MIMO_SYSTEM, thinks=True)
 
-PLAIN: dict[Skill, float] = {"name": 3, "rule": 5, "when": 2.5, "where": 2, "describe": 0.4}
-LATER: dict[Skill, float] = {"name": 2, "rule": 4, "when": 2.5, "where": 5, "describe": 0.4}
-"""The same, once wordings of all kinds are asked: places are learnt last."""
+FIRST: dict[Skill, float] = {"name": 3, "rule": 5, "when": 2.5, "where": 2, "describe": 0.4}
+PLAIN: dict[Stage, dict[Skill, float]] = {
+    "supervised": FIRST,
+    "wordings": FIRST | {"name": 2, "rule": 4, "where": 5},
+    "places": FIRST | {"name": 2, "rule": 4, "where": 9},
+}
+"""How often each is asked; places are learnt last."""
 AT_HOME: dict[Skill, float] = {"home_rule": 3, "home": 1}
 
 SMART_HOME_SHARE = 0.15
@@ -68,9 +73,9 @@ def spoken(item: Question, *, think: bool) -> str:
 
 
 def converse(
-    scene: Scene, tokenizer: Tokenizer, count: int, draw: int = 0, wordings: Part = "first"
+    scene: Scene, tokenizer: Tokenizer, count: int, draw: int = 0, stage: Stage = "supervised"
 ) -> Conversation:
-    """`count` exchanges about a scene; the same ones every time for a `draw`."""
+    """`count` exchanges about a scene as a stage asks; the same ones every time for a `draw`."""
     dice = Dice(scene.plan.seed, "conversation", draw)
     at_home = dice.chance(SMART_HOME_SHARE)
     language, system = None, MIMO_SYSTEM
@@ -79,8 +84,9 @@ def converse(
         system = SMART_HOME[language]
     exchanges: list[Exchange] = []
     while len(exchanges) < count:
-        shares = AT_HOME if at_home else PLAIN if wordings == "first" else LATER
-        item = ask(scene, dice, dice.weighted(shares), language=language, wordings=wordings)
+        skill = dice.weighted(AT_HOME if at_home else PLAIN[stage])
+        wordings: Part = "first" if stage == "supervised" else "all"
+        item = ask(scene, dice, skill, language=language, wordings=wordings)
         if item is None:
             continue
         earlier = exchanges[-1].about if exchanges and dice.chance(FOLLOW_UP_SHARE) else None

@@ -1,8 +1,8 @@
 """The report's second stage in miniature: GRPO on what the supervised model is unsure of.
 
-    python -m models.demo.training.grpo RUN [--steps 120]
+    python -m models.demo.training.grpo RUN [--steps 40]
 
-Reads RUN/wordings, writes RUN/grpo and RUN/grpo.jsonl. Each step draws clips with questions, has
+Reads RUN/places, writes RUN/grpo and RUN/grpo.jsonl. Each step draws clips with questions, has
 each answered several times, keeps those that are neither always right nor always wrong (the
 difficulty filter), and moves the language model towards the answers better than their group's
 mean (DeepSeekMath, arXiv 2402.03300, section 4.1; one update a rollout, so no ratio is clipped).
@@ -39,13 +39,13 @@ from models.demo.training.samples import Sample, lay_out
 from models.demo.training.schedule import SEEDS_PER_RUN
 from models.demo.training.validation import Validation
 
-CLIPS, QUESTIONS, ANSWERS = 12, 3, 8
+CLIPS, QUESTIONS, ANSWERS = 12, 3, 6
 LIMIT = 96
 """Tokens of an answer with its thought."""
-RATE = 3e-5
+RATE = 1e-4
 EASY, HARD = 0.95, 0.05
 """Mean accuracy of a group beyond which nothing is to be learnt from it."""
-VALIDATE_EVERY = 20
+VALIDATE_EVERY = 10
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def train(folder: Path, steps: int, first_seed: int) -> None:
     """Run GRPO from the supervised stages' checkpoint; validate before, during and after."""
     tokenizer = load_tokenizer(folder)
     model = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-        folder / "wordings", dtype=torch.float32
+        folder / "places", dtype=torch.float32
     )
     quicken(model).model.visual.requires_grad_(False)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
@@ -111,7 +111,7 @@ def train(folder: Path, steps: int, first_seed: int) -> None:
 def _answered(
     model: Model, tokenizer: Tokenizer, scenes: list[Scene], generator: torch.Generator
 ) -> list[Group]:
-    talks = [converse(scene, tokenizer, QUESTIONS) for scene in scenes]
+    talks = [converse(scene, tokenizer, QUESTIONS, stage="places") for scene in scenes]
     samples = [
         lay_out(scene, Conversation(talk.opening, []), tokenizer, "video")
         for scene, talk in zip(scenes, talks, strict=True)
@@ -155,7 +155,7 @@ def _loss(
                 exchange = Exchange([*group.prompt, *one.ids], said, group.about, group.think)
                 exchanges.append(exchange)
                 advantages += [advantage] * len(one.ids)
-        opening = converse(scene, tokenizer, QUESTIONS).opening
+        opening = converse(scene, tokenizer, QUESTIONS, stage="places").opening
         samples.append(lay_out(scene, Conversation(opening, exchanges), tokenizer, "video"))
     batch = collate(samples, pads(tokenizer))
     with torch.autocast("cpu", torch.bfloat16):
@@ -180,7 +180,7 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description="Train the demo model with rewards.")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--run", type=int, default=0, help="decides the scenes")
     args = parser.parse_args()
     train(args.folder, args.steps, args.run * SEEDS_PER_RUN + SEEDS_PER_RUN * 3 // 4)

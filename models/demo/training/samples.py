@@ -16,7 +16,7 @@ from models.demo.scenes.render import render_plan
 from models.demo.scenes.seeds import Dice
 from models.demo.training.conversation import Conversation, converse
 from models.demo.training.lessons import Shown, parts, shown
-from models.demo.wordings import Part
+from models.demo.training.schedule import Stage
 
 Layout = Literal["video", "images"]
 
@@ -51,13 +51,13 @@ class Sample:
 
 
 def make_sample(
-    seed: int, tokenizer: Tokenizer, questions: int, draw: int = 0, wordings: Part = "first"
+    seed: int, tokenizer: Tokenizer, questions: int, draw: int = 0, stage: Stage = "supervised"
 ) -> Sample:
     """The sample of a seed; the same one every time for a `draw`."""
     scene = render(seed)
     dice = Dice(seed, "layout", draw)
     images = len(scene.frames) <= 4 and dice.chance(IMAGES_SHARE)
-    talk = converse(scene, tokenizer, questions, draw, wordings)
+    talk = converse(scene, tokenizer, questions, draw, stage)
     return lay_out(scene, talk, tokenizer, "images" if images else "video")
 
 

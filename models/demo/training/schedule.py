@@ -9,15 +9,16 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-Stage = Literal["vision", "supervised", "wordings"]
+Stage = Literal["vision", "supervised", "wordings", "places"]
 
-CLIPS: dict[Stage, int] = {"vision": 40, "supervised": 16, "wordings": 16}
+CLIPS: dict[Stage, int] = {"vision": 40, "supervised": 16, "wordings": 16, "places": 16}
 """In a step: one frame pair of each in the first stage, then all frames."""
 SEEDS_PER_RUN = 100_000_000
 FIRST_SEED: dict[Stage, int] = {
     "vision": 0,
     "supervised": SEEDS_PER_RUN // 2,
     "wordings": SEEDS_PER_RUN * 5 // 8,
+    "places": SEEDS_PER_RUN * 11 // 16,
 }
 """Of a run's seeds; GRPO has the last quarter."""
 WARM_UP = 60
@@ -26,6 +27,7 @@ RATES: dict[Stage, tuple[float, float, float]] = {
     "vision": (1.0, 0.25, 0.5),
     "supervised": (0.5, 0.0, 0.4),
     "wordings": (0.25, 0.0, 0.2),
+    "places": (0.25, 0.0, 0.2),
 }
 """Share of the full rate at first and at the end, and of the steps, those before it falls."""
 
@@ -40,6 +42,7 @@ class Plan:
     vision: int = 1300
     supervised: int = 1500
     wordings: int = 300
+    places: int = 160
     questions: int = 6
     """About each clip, after the vision stage."""
 
@@ -52,6 +55,8 @@ class Plan:
                 return self.supervised
             case "wordings":
                 return self.wordings
+            case "places":
+                return self.places
 
     def rate(self, stage: Stage, step: int) -> float:
         """Share of the full learning rate at a step: a table top with a slope behind it."""

@@ -34,7 +34,7 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description="Ship a trained demo model.")
     parser.add_argument("run", type=Path)
-    parser.add_argument("--stage", default="grpo", help="grpo or wordings")
+    parser.add_argument("--stage", default="grpo", help="grpo or places")
     args = parser.parse_args()
     ship(args.run, args.stage)
 

@@ -1,6 +1,7 @@
 """Train the demo model; goes on where it stopped.
 
     python -m models.demo.training.train RUN [--run 1] [--vision N] [--supervised N] [--wordings N]
+        [--places N]
 
 RUN receives tokenizer.json, log.jsonl, checkpoint.pt, and one checkpoint folder in Hugging Face
 layout after each stage. Batch n of run r is made of the same seeds whenever it is made, so a
@@ -23,7 +24,6 @@ from models.demo.training.batches import stream
 from models.demo.training.export import write_checkpoint
 from models.demo.training.network import Teacher, quicken, see, speak
 from models.demo.training.schedule import (
-    CLIPS,
     FIRST_SEED,
     SEEDS_PER_RUN,
     Plan,
@@ -38,7 +38,7 @@ LOG_EVERY, VALIDATE_EVERY, SAVE_EVERY = 20, 100, 50
 # In bfloat16 the fused RMS norm is not there for float32 weights; the other one is right too.
 warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")
 
-STAGES: tuple[Stage, ...] = ("vision", "supervised", "wordings")
+STAGES: tuple[Stage, ...] = ("vision", "supervised", "wordings", "places")
 
 
 def train(folder: Path, run: int, plan: Plan) -> None:
@@ -54,11 +54,8 @@ def train(folder: Path, run: int, plan: Plan) -> None:
     validation = Validation(tokenizer)
     for stage in STAGES[STAGES.index(state["stage"]) :]:
         start = state["step"] if stage == state["stage"] else 0
-        questions = 0 if stage == "vision" else plan.questions
-        batches = stream(
-            tokenizer, run * SEEDS_PER_RUN + FIRST_SEED[stage], CLIPS[stage], questions,
-            "all" if stage == "wordings" else "first", start,
-        )  # fmt: skip
+        first_seed = run * SEEDS_PER_RUN + FIRST_SEED[stage]
+        batches = stream(tokenizer, stage, first_seed, plan.questions, start)
         seconds, began = state["seconds"], time.monotonic()
         sums: dict[str, float] = {}
         for step in range(start, plan.steps(stage)):
@@ -149,8 +146,10 @@ def main() -> None:
     parser.add_argument("--vision", type=int, default=plan.vision, help="steps")
     parser.add_argument("--supervised", type=int, default=plan.supervised, help="steps")
     parser.add_argument("--wordings", type=int, default=plan.wordings, help="steps")
+    parser.add_argument("--places", type=int, default=plan.places, help="steps")
     args = parser.parse_args()
-    train(args.folder, args.run, Plan(args.vision, args.supervised, args.wordings))
+    steps = args.vision, args.supervised, args.wordings, args.places
+    train(args.folder, args.run, Plan(*steps))
 
 
 if __name__ == "__main__":
