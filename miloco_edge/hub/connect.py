@@ -36,7 +36,7 @@ def feed_for(settings: CameraSettings, source: Source, clock: Clock) -> Feed:
 
 
 def sink_for(settings: SinkSettings) -> Sink:
-    """What takes a home's events."""
+    """What takes a home's events. Raises MilocoEdgeError for a kind that the hub does not know."""
     match settings:
         case LinesSink():
             return Lines(settings.name, settings.path)
@@ -46,8 +46,8 @@ def sink_for(settings: SinkSettings) -> Sink:
             return Webhook(settings.name, url, token=token, timeout_s=settings.timeout_s)
     raise MilocoEdgeError(
         f"expected sinks of kind lines or webhook, got {settings.name} of kind mqtt",
-        hint="`watch` and `serve` know it; a program gives "
-        "Hub(..., sinks={MqttSink: miloco_edge.serve.mqtt.Mqtt})",
+        hint="`watch` and `serve` know it with the extra mqtt: pip install 'miloco-edge[mqtt]'; "
+        "a program gives Hub(..., sinks={MqttSink: miloco_edge.serve.mqtt.Mqtt})",
     )
 
 

@@ -14,6 +14,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Mapping
+from concurrent import futures
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import datetime
@@ -157,9 +158,11 @@ class Hub(Outlets):
     def reload(self) -> config.Changes:
         """Read home.toml again and take over what changed.
 
-        Raises as `config.reload` does; what was in force then stays so.
+        Raises as `config.reload` and `sink_for` do; what was in force then stays so.
         """
         home, changes = config.reload(self.home)
+        for sink in [each for each in home.sinks.values() if type(each) not in self._sink_kinds]:
+            sink_for(sink)  # raises for a kind that nobody knows
         if changes:
             self._call(lambda: self._refurnish(home, changes))
             log.info("taken over from %s: %s", home.path, changes)
@@ -178,7 +181,12 @@ class Hub(Outlets):
                 future.set_exception(error)
 
         self._inbox.put(run)
-        return future.result(10)
+        for _ in range(100):  # ten seconds, unless the thread ends with this left undone
+            if futures.wait([future], 0.1).done:
+                break
+            if not self._thread.is_alive():
+                raise ClosedError("expected a hub that runs, got one that was closed")
+        return future.result(0)
 
     # What follows runs in the hub's thread.
 

