@@ -172,9 +172,9 @@ def infer_command(
         ) as scene:
             decided = None
             if rules:
-                budget = Budget(seconds=clock.remaining())
+                left = Budget(seconds=clock.remaining())
                 live = media.camera is not None
-                decided = scene.start_decide(rules, budget=budget, live=live).result()
+                decided = scene.start_decide(rules, budget=left, live=live).result()
                 if not output.as_json:
                     print_decisions(decided.decisions, output)
             answers: list[Answer] = []

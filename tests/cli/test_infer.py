@@ -79,7 +79,7 @@ def test_the_json_document(run: Run, base: list[object], pair: Path, tmp_path: P
 
 def test_rules_and_questions_together(run: Run, base: list[object]) -> None:
     args = [*base, "--video", CLIP, "--rule", "A ball rolls", "--rule", "有人", "--ask", "What?"]
-    code, out, _ = run(*args, "--json")
+    code, out, _ = run(*args, "--max-tokens", 2, "--json")
     document = json.loads(out)
     assert code == 0
     assert [list(decision) for decision in document["decisions"]] == [
@@ -90,6 +90,7 @@ def test_rules_and_questions_together(run: Run, base: list[object]) -> None:
         assert (decision["answer"], decision["reason"]) == ("unknown", "outside_mass")
         assert 0 < decision["p_yes"] < 1 and 0.5 < decision["outside_mass"] <= 1
     assert [answer["question"] for answer in document["answers"]] == ["What?"]
+    assert document["answers"][0]["usage"]["completion_tokens"] <= 2, "rules take nothing of it"
     usage = document["usage"]
     assert usage["prompt_tokens"] > 2 * usage["visual_tokens"] == 2 * 720
     assert usage["cached_tokens"] > usage["visual_tokens"]
