@@ -136,16 +136,16 @@ class Context:
         own = self._own_cells.pop(sequence)
         origin = self._copy_of.pop(sequence, None)
         heirs = [copy for copy, of in self._copy_of.items() if of == sequence]
-        for copy in heirs:
-            # What it shares stays as long as one of them does, and is counted for the first.
-            if origin is not None:
-                self._copy_of[copy] = origin
-            elif copy == heirs[0]:
-                del self._copy_of[copy]
-            else:
-                self._copy_of[copy] = heirs[0]
-        if heirs:
-            self._own_cells[heirs[0]] += own
+        if not heirs:
+            return
+        # What they share stays as long as one of them does, and is counted for the first.
+        first, *others = heirs
+        self._own_cells[first] += own
+        if origin is None:
+            del self._copy_of[first]
+        else:
+            self._copy_of[first] = origin
+        self._copy_of.update(dict.fromkeys(others, first))
 
     def state(self, sequence: int) -> bytes:
         """All that a sequence holds, for `restore` in a context made the same way."""

@@ -281,3 +281,17 @@ def test_gpu_layers_fill_what_is_free(free_gib: float, layers: int) -> None:
         free_bytes=int(free_gib * gib),
     )
     assert got == layers
+
+
+def test_what_copies_share_is_counted_until_the_last_copy_goes(context: Context) -> None:
+    words = np.arange(10, dtype=np.int32)
+    prompt = context.new_sequence()
+    context.decode_tokens(prompt, words, 0)
+    scene = context.new_sequence(copy_of=prompt)
+    context.decode_tokens(scene, words, 10)
+    copies = [context.new_sequence(copy_of=scene) for _ in range(3)]
+    for gone in (scene, *copies[:2]):
+        context.drop_sequence(gone)
+        assert context.free_cells == context.n_ctx - 20, "the copies that are left hold all of it"
+    context.drop_sequence(copies[2])
+    assert context.free_cells == context.n_ctx - 10
