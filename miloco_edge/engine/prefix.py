@@ -53,12 +53,12 @@ class Prefixes:
         digest, state = data[len(_MAGIC) :][:_DIGEST], data[len(_MAGIC) + _DIGEST :]
         if not data.startswith(_MAGIC) or digest != self._digest(tokens, state):
             log.warning("%s: expected the KV of this system prompt, got something else", path)
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # what cannot be deleted is refused again
+                path.unlink()
             return None
-        sequence = context.restore(state, len(tokens))
-        if sequence is not None:
+        with contextlib.suppress(OSError):  # a folder that is only read is never cleared either
             path.touch()
-        return sequence
+        return context.restore(state, len(tokens))
 
     def keep(self, context: Context, sequence: int, tokens: NDArray[np.int32]) -> None:
         """Write the KV of a sequence that holds `tokens` and nothing else, whole or not at all."""

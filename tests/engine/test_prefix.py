@@ -81,3 +81,19 @@ def test_a_folder_that_cannot_be_written_is_said(
     with caplog.at_level(logging.WARNING), load(pair, file / "prefixes") as engine:
         assert engine.n_vocab
     assert "not kept" in caplog.text or "computed anew" in caplog.text
+
+
+def test_a_folder_that_is_only_read_serves(
+    pair: Path, folder: Path, first: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(30, "Read-only file system", str(path))
+
+    for name in ("touch", "unlink"):
+        monkeypatch.setattr(Path, name, refuse)
+    with load(pair, folder) as engine, engine.look() as scene:
+        assert scene.usage.cached_tokens == scene.usage.prompt_tokens > 0
+    for path in folder.iterdir():
+        path.write_bytes(b"something else")
+    with load(pair, folder) as engine, engine.look() as scene:
+        assert np.allclose(scene.logits("Hello?")[0], first, atol=1e-4)
