@@ -140,6 +140,8 @@ class MqttSink:
             raise ValueError("MqttSink.tls: expected true with ca, certificate and key, got false")
         if (self.certificate is None) != (self.key is None):
             raise ValueError("MqttSink.certificate: expected it and key together, got one of them")
+        if self.password is not None and self.user is None:
+            raise ValueError("MqttSink.user: expected that secret with its password, got none")
 
 
 @dataclass(frozen=True)

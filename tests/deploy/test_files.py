@@ -126,6 +126,7 @@ def test_compose_mounts_what_the_image_reads() -> None:
     command = json.loads(dict(instructions(folder / "Dockerfile"))["CMD"])
     assert target in command and "/run/secrets/keys.toml" in command
     assert set(service["secrets"]) == set(stack["secrets"])
+    assert {"sink.mqtt.user", "sink.mqtt.password"} <= set(stack["secrets"]), "a login is both"
     assert service["ports"] == ["127.0.0.1:8001:8001"], "to this machine, unless someone opens it"
     commands = re.findall(r"^# docker compose run --rm miloco-edge (.+)$",
                           (folder / "compose.yaml").read_text(), re.M)  # fmt: skip
@@ -140,8 +141,7 @@ def test_the_app_of_home_assistant() -> None:
     assert {"name", "version", "slug", "description", "arch"} <= set(app)
     assert app["version"] == PROJECT["version"]
     assert set(app["options"]) == set(app["schema"])
-    path = re.fullmatch(r"http://\[HOST\]:\[PORT:8001\](/\w+)", app["watchdog"])
-    assert path is not None and path[1] in {route.path for route in routes()}
+    assert app["watchdog"] == "tcp://[HOST]:[PORT:8001]" and list(app["ports"]) == ["8001/tcp"]
     said = instructions(folder / "Dockerfile")
     check_installs(said)
     copied = [words.split()[0] for name, words in said if name == "COPY"]

@@ -18,6 +18,7 @@ from miloco_edge.hub.event import Evidence
 from miloco_edge.hub.overload import LEVELS
 from miloco_edge.hub.rules import Rule
 from miloco_edge.hub.scheduler import Counts
+from miloco_edge.hub.secrets import Secret
 from miloco_edge.hub.settings import Home, JournalSettings, MqttSink
 from miloco_edge.hub.status import RuleStatus, Status, ViewStatus
 from miloco_edge.serve.mqtt_entities import (
@@ -226,6 +227,7 @@ def test_every_setting_is_in_the_manual() -> None:
         ({"ca": Path("ca.pem")}, "MqttSink.tls: expected true"),
         ({"tls": True, "key": Path("key.pem")}, "MqttSink.certificate: expected it and key"),
         ({"ask_s": 0.0}, "MqttSink.ask_s: expected more than 0"),
+        ({"password": Secret("hush")}, "MqttSink.user: expected that secret with its password"),
     ],
 )
 def test_settings_that_cannot_be(settings: dict[str, Any], words: str) -> None:
