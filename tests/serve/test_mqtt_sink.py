@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 from pathlib import Path
+from typing import cast
 
+import aiomqtt
 import pytest
 
 from miloco_edge.cli.sinks import sink_kinds
@@ -13,6 +16,7 @@ from miloco_edge.errors import MilocoEdgeError
 from miloco_edge.hub.hub import Hub
 from miloco_edge.hub.journal import Journal, query
 from miloco_edge.hub.settings import MqttSink
+from miloco_edge.serve.mqtt import Mqtt
 from tests.hub.home import Camera, FakeEngine, home, until
 
 
@@ -45,6 +49,25 @@ def test_without_a_broker_events_are_owed_and_the_hub_ends_at_once(tmp_path: Pat
     owed = [event.id for event in journal.owed("mqtt", 10)]
     journal.close()
     assert owed and owed == [document["id"] for document in query(path)]
+
+
+def test_a_picture_that_the_broker_refuses_is_said_and_not_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Strict:
+        async def publish(self, *_: object, **__: object) -> None:
+            raise aiomqtt.MqttError("the packet is too large")
+
+    picture = tmp_path / "id1.jpg"
+    picture.write_bytes(b"a large one")
+    hub = Hub(home(tmp_path), FakeEngine())
+    sink = Mqtt(hub, no_broker())
+    for path in (picture, tmp_path / "pruned.jpg", tmp_path):
+        asyncio.run(sink._show(cast(aiomqtt.Client, Strict()), "hall", path))
+    sink.close()
+    hub.close()
+    assert "camera hall, got: the packet is too large" in caplog.text
+    assert caplog.text.count("expected to publish a picture") == 2, "one was merely too old"
 
 
 def test_a_home_that_needs_the_extra_says_so(
