@@ -37,6 +37,7 @@ class Interrupt:
         """Called at each `check`, where other work may be put in."""
         self.kept_back: Callable[[], float] = lambda: 0.0
         """Seconds at the end that are for what comes after this request."""
+        self._overtaken_s = 0.0
 
     def cancel(self) -> None:
         """Ask the request to stop; one that has ended already is left alone."""
@@ -46,6 +47,10 @@ class Interrupt:
     def remaining(self) -> float:
         """Seconds to the deadline; infinite without one, negative after it."""
         return float("inf") if self._end is None else self._end - time.monotonic()
+
+    def clock(self) -> float:
+        """Seconds, as time.perf_counter(), but standing still while other work overtakes."""
+        return time.perf_counter() - self._overtaken_s
 
     def has_time(self, seconds: float) -> bool:
         """Whether something can take so long and leave what is kept back."""
@@ -89,11 +94,15 @@ class Interrupt:
     @contextmanager
     def suspended(self) -> Iterator[None]:
         """Keep the deadline and `cancel` away from other work inside the block."""
+        began = time.perf_counter()
         with self._lock:
             flag, self._flag = self._flag, None
+            if flag is not None:
+                flag.clear()  # it may have been set while the ViT ran, which does not look at it
         try:
             yield
         finally:
+            self._overtaken_s += time.perf_counter() - began
             with self._lock:
                 self._flag = flag
             if self.reason() is not None:

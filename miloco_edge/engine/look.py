@@ -100,12 +100,18 @@ class Lookout:
             prefilled = self._look_at_video(clip, system, step, economy, interrupt)
         else:
             prefilled = self._look_at_pictures(clip, system, interrupt)
-        if key is not None and prefilled.stopped is None and self.context.free_sequences > 2:
+        # One that overtook may have kept the same.
+        if key is not None and key not in self._kept and _is_whole(prefilled):
+            self._keep(key, prefilled)
+        return prefilled
+
+    def _keep(self, key: tuple[object, ...], prefilled: Prefilled) -> None:
+        """Keep a copy of a scene, if there is room for one."""
+        if self.context.free_sequences > 2:
             sequence = self.context.new_sequence(copy_of=prefilled.sequence)
             self._kept[key] = replace(prefilled, sequence=sequence)
             if len(self._kept) > 2:
                 self._drop_oldest_kept()
-        return prefilled
 
     def _again(self, key: tuple[object, ...]) -> Prefilled:
         """A scene that was kept, as new."""
@@ -123,7 +129,7 @@ class Lookout:
         self, clip: FittedClip, system: str, step: int, economy: Economy, interrupt: Interrupt
     ) -> Prefilled:
         """Lay the video's pairs, all of them or those that the window before did not have."""
-        started = encoded = time.perf_counter()
+        started = encoded = interrupt.clock()
         keys = _contents(clip)
         header = (system, step, clip.size, economy)
         known, cached = 0, 0
@@ -149,7 +155,7 @@ class Lookout:
                 wanted = {i: (fresh[i], keys[known + i]) for i in chosen}
                 visual = self._encode_in_time(wanted, reel.base + reel.cells, interrupt)
                 late, chosen = len(chosen) - len(visual), sorted(visual)
-                encoded = time.perf_counter()
+                encoded = interrupt.clock()
                 pruned = 0
                 if chosen:
                     embeddings = np.stack([visual[i].embeddings for i in chosen])
@@ -160,7 +166,7 @@ class Lookout:
                     indices = [reel.first + known + i for i in chosen]
                     before = reel.base + reel.cells
                     reel.lay(self.context, indices, embeddings, kept, interrupt)
-                    self._learn_prefill(int(kept.sum()), before, time.perf_counter() - encoded)
+                    self._learn_prefill(int(kept.sum()), before, interrupt.clock() - encoded)
                     reel.last = fresh[chosen[-1]]
             except BaseException as error:
                 self.context.drop_sequence(reel.sequence)
@@ -177,7 +183,7 @@ class Lookout:
             visual_tokens=reel.cells,
             cached_tokens=cached,
             vision_s=encoded - started,
-            prefill_s=time.perf_counter() - encoded,
+            prefill_s=interrupt.clock() - encoded,
             savings=Savings(
                 pairs=len(keys),
                 static=len(fresh) - len(chosen) - late,
@@ -190,7 +196,7 @@ class Lookout:
 
     def _look_at_pictures(self, clip: FittedClip, system: str, interrupt: Interrupt) -> Prefilled:
         """Decode pictures one after another, each between markers of its own."""
-        started = encoded = time.perf_counter()
+        started = encoded = interrupt.clock()
         begun, position, cached = self.opening(system, media=True)
         tokens = position + clip.visual_tokens
         between = self.model.tokenize(VISION_END + VISION_START, special=True)
@@ -199,7 +205,7 @@ class Lookout:
         with interrupt.armed(self.context.abort):
             try:
                 visual = [self._encode(p, content_key(p), interrupt) for p in clip.patches]
-                encoded, before = time.perf_counter(), position
+                encoded, before = interrupt.clock(), position
                 for i, picture in enumerate(visual):
                     if i > 0:
                         self.context.decode_tokens(sequence, between, position, interrupt.check)
@@ -210,7 +216,7 @@ class Lookout:
                         sequence, picture.embeddings, places, interrupt.check
                     )
                     position = next_position(position, picture.grid)
-                self._learn_prefill(tokens - before, before, time.perf_counter() - encoded)
+                self._learn_prefill(tokens - before, before, interrupt.clock() - encoded)
             except BaseException as error:
                 self.context.drop_sequence(sequence)
                 return _stopped(error, interrupt, vision_s=encoded - started)
@@ -222,7 +228,7 @@ class Lookout:
             visual_tokens=clip.visual_tokens,
             cached_tokens=cached,
             vision_s=encoded - started,
-            prefill_s=time.perf_counter() - encoded,
+            prefill_s=interrupt.clock() - encoded,
         )
 
     def tokenize(self, pieces: list[Text]) -> NDArray[np.int32]:
@@ -355,6 +361,12 @@ def spread(items: Sequence[int]) -> list[int]:
 
 def _contents(clip: FittedClip) -> tuple[bytes, ...]:
     return tuple(content_key(frames) for frames in clip.patches)
+
+
+def _is_whole(prefilled: Prefilled) -> bool:
+    """Whether nothing of a scene is missing for want of time."""
+    late = 0 if prefilled.savings is None else prefilled.savings.late
+    return prefilled.stopped is None and late == 0
 
 
 def _cut_short(reason: StopReason, *, vision_s: float) -> Prefilled:

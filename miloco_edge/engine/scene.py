@@ -268,19 +268,20 @@ class Scene:
             answer_prefix=SMART_HOME_PREFIX if self._smart_home else "",
         )
         sequence, position = self._prefilled.sequence, self._prefilled.position
-        predicted = self._predicted_decide_s(suffixes, interrupt)
+        predicted, began = self._predicted_decide_s(suffixes, interrupt), interrupt.clock()
         readings = reader.read(sequence, position, suffixes, interrupt)
+        took = interrupt.clock() - began
         calibration = options.get("calibration") or self._calibration
         limit = options.get("max_outside_mass", MAX_OUTSIDE_MASS)
         decisions = tuple(
             judge(rule, reading, calibration, limit)
             for rule, reading in zip(rules, readings, strict=True)
         )
-        took = time.perf_counter() - started
         if predicted is not None and self._lookout.pace is not None and interrupt.reason() is None:
             self._lookout.pace.observe("decide", predicted, took)
         usage = self._usage_with(sum(map(len, suffixes)))
-        timings = Timings(prefill_s=took, total_s=took, predicted_s=predicted)
+        total_s = time.perf_counter() - started
+        timings = Timings(prefill_s=took, total_s=total_s, predicted_s=predicted)
         return Decided(decisions, usage, timings)
 
     def _predicted_decide_s(

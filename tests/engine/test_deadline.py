@@ -171,7 +171,8 @@ def test_pairs_are_left_out_when_the_machine_slows_down(
     monkeypatch.setattr(vision, "encode", slow)
     monkeypatch.setattr(vision, "predict_seconds", lambda *_: 50.0)
     budget = Budget(seconds=300, answer_tokens=8, visual_tokens=192)
-    with engine.look(fresh, budget=budget, intent=Intent(rules=RULES)) as scene:
+    intent = Intent(rules=RULES)
+    with engine.start_look(fresh, budget=budget, intent=intent, keep=True).result() as scene:
         assert scene.complete and len(encoded) == 1
         assert scene.savings is not None and (scene.savings.late, scene.savings.static) == (2, 0)
         assert scene.clip is not None and scene.clip.degraded is not None
@@ -180,6 +181,12 @@ def test_pairs_are_left_out_when_the_machine_slows_down(
         assert (scene.clip.degraded.asked["frames"], scene.clip.degraded.used["frames"]) == (6, 2)
         assert scene.usage.visual_tokens == scene.clip.degraded.used["visual_tokens"]
         assert all(decision.p_yes is not None for decision in scene.decide(RULES))
+    monkeypatch.undo()
+    budget = Budget(visual_tokens=192)
+    with engine.start_look(fresh, budget=budget, keep=True).result() as scene:
+        assert scene.savings is not None and scene.savings.late == 0, "with time it is seen whole"
+        assert scene.clip is not None and scene.usage.visual_tokens == scene.clip.visual_tokens
+    engine.forget()
 
 
 def test_what_is_encoded_first_is_spread_over_the_clip() -> None:

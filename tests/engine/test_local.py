@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from miloco_edge import Clip, Engine
+from miloco_edge.engine.interrupt import Interrupt
 from miloco_edge.engine.local import LocalEngine
+from miloco_edge.engine.pace import Pace
+from miloco_edge.engine.rates import Stage
 from miloco_edge.errors import ClosedError
 from miloco_edge.llama import Context
 from miloco_edge.types import Answer, Budget, Decision, Sampling
@@ -102,6 +105,47 @@ def test_a_question_cannot_be_cut_short_by_what_it_overtook(
     gate.open.set()
     assert question.result(60).finish_reason in ("stop", "length"), "not the other's deadline"
     assert {d.reason for d in late.result(60).decisions} == {"deadline"}
+
+
+def test_what_overtakes_is_not_taken_for_a_slow_machine(
+    local: LocalEngine, clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local.load()
+    observed: list[tuple[str, float]] = []
+    real = Pace.observe
+
+    def observe(pace: Pace, stage: Stage, predicted_s: float, actual_s: float) -> None:
+        observed.append((stage, actual_s))
+        real(pace, stage, predicted_s, actual_s)
+
+    monkeypatch.setattr(Pace, "observe", observe)
+    gate = Gate(monkeypatch)
+    window = local.decide(clip, RULES)
+    assert gate.reached.wait(10)
+    worker = local._loaded()._worker
+    overtaking = worker.submit(lambda: time.sleep(1.5), Interrupt(), urgent=True)
+    gate.open.set()
+    overtaking.future.result(30)
+    window.result(30)
+    assert {"prefill", "decide"} <= {stage for stage, _ in observed}
+    assert max(took for stage, took in observed if stage in ("prefill", "decide")) < 1.5
+
+
+def test_two_that_keep_the_same_clip_leave_nothing_behind(
+    local: LocalEngine, clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local.load()
+    engine = local._loaded()
+    context = engine._loaded.context
+    gate = Gate(monkeypatch)
+    first = engine.start_look(clip, keep=True)
+    assert gate.reached.wait(10)
+    second = engine.start_look(clip, keep=True, urgent=True)
+    gate.open.set()
+    for request in (first, second):
+        request.result().close()
+    engine.forget()
+    assert context.free_cells == 2048 and context.free_sequences == 64
 
 
 def test_what_waits_and_what_runs_is_cancelled(
