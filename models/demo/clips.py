@@ -25,8 +25,40 @@ class BundledClip:
     rules: tuple[str, ...]
 
 
-CLIPS: dict[str, BundledClip] = {}
-"""By name."""
+CLIPS: dict[str, BundledClip] = {
+    "reading": BundledClip(
+        1_100_016_207,
+        (
+            "What is the person doing?",
+            "When is someone reading? Give start and end in seconds.",
+            "Where is the person who is reading? Answer with bbox_2d.",
+        ),
+        ("Someone is reading", "Someone is watching TV", "有人在看书"),
+    ),
+    "workout": BundledClip(
+        1_100_036_075,
+        (
+            "画面里的人在做什么？",
+            "When is someone working out? Give start and end in seconds.",
+            "Where is the person who is working out? Answer with bbox_2d.",
+        ),
+        (
+            "Someone is exercising",
+            "Someone is playing on the phone",
+            "There is a person in the room",
+        ),
+    ),
+    "thumbs-up": BundledClip(
+        1_100_029_439,
+        (
+            "Name the activity or gesture.",
+            "When is someone giving a thumbs up? Give start and end in seconds.",
+            "Where is the hand that is giving a thumbs up? Answer with bbox_2d.",
+        ),
+        ("Someone is giving a thumbs up", "Someone is making the OK sign", "有人在做V字手势"),
+    ),
+}
+"""By name. Each is asked what happens, when, and where."""
 
 
 def truth(seed: int) -> str:

@@ -5,6 +5,7 @@ Each clip's truth is known, since it was drawn; it stands below the answers, to 
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -20,7 +21,7 @@ def main() -> None:
     OUT.mkdir(exist_ok=True)
     print("A model of 9 million weights that knows drawn scenes alone: a demonstration, no more.")
     for name, clip in CLIPS.items():
-        film, sheet = FOLDER / f"{name}.mp4", OUT / f"{name}.png"
+        film, sheet = os.path.relpath(FOLDER / f"{name}.mp4"), OUT / f"{name}.png"
         asked = [word for question in clip.questions for word in ("--ask", question)]
         _run("infer", "--model", "demo", "--video", film, *asked, "--annotate", sheet)
         asked = [word for rule in clip.rules for word in ("--rule", rule)]

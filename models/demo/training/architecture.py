@@ -41,7 +41,7 @@ VIDEO_PREPROCESSOR = {
 }
 """Frames of 20 to 200 visual tokens, near what the drawn clips have."""
 
-GENERATION = {"do_sample": False, "temperature": 0.3, "top_p": 0.95}
+GENERATION = {"do_sample": False}
 
 
 def configuration(tokenizer: Tokenizer) -> Qwen2_5_VLConfig:

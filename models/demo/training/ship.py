@@ -6,23 +6,30 @@ python -m models.demo.training.ship RUN [--stage grpo]
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from models.demo.training.curves import draw_curves
 from quantize import quantize
 
 DEMO = Path(__file__).parents[1]
+NAME = "miloco-edge-demo"
 RECIPE = "q8_0"
 
 
 def ship(run: Path, stage: str, out: Path = DEMO) -> None:
     """Replace what lies in `out` by the model of a run's stage."""
-    checkpoint, pair, log = out / "checkpoint", out / "pair", out / "log"
+    checkpoint, pair, log = out / NAME, out / "pair", out / "log"
     for folder in (checkpoint, pair, log):
         shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(run / stage, checkpoint)
-    quantize(checkpoint, pair, recipe=RECIPE, mmproj_type=RECIPE)
+    manifest = quantize(checkpoint, pair, recipe=RECIPE, mmproj_type=RECIPE)
+    # The folder beside it, wherever both lie on other machines.
+    source = replace(manifest.source, path=os.path.relpath(checkpoint, pair))
+    (path,) = pair.glob("*.manifest.json")
+    path.write_text(replace(manifest, source=source).to_text(), encoding="utf-8")
     log.mkdir()
     for name in ("log.jsonl", "grpo.jsonl"):
         if (run / name).exists():
