@@ -155,9 +155,11 @@ def test_a_clock_never_gives_less_than_nothing() -> None:
 def test_visitors_take_turns(scenes: Scenes, never_ends: None) -> None:
     """Nobody answers twice while another waits."""
     ended: list[str] = []
+    both = threading.Barrier(2)
 
     def ask_thrice(name: str) -> None:
         visit = Visit(name, scenes)
+        both.wait(60)
         for question in ("One?", "Two?", "Three?"):
             last = whole(visit, View(None), question, Manner(answer_tokens=30))
             assert last.finish == "length"

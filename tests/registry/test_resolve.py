@@ -191,7 +191,7 @@ def test_the_default_model(
     try:
         with pytest.raises(ModelNotFoundError, match="expected a model at"):
             resolve(None)
-        write_pair(folder / "demo")
+        write_pair(folder / "demo" / "pair")
         with caplog.at_level(logging.WARNING):
             files = resolve(None)
         assert files.name == "demo"
