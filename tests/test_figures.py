@@ -64,15 +64,66 @@ FIGURES: list[Figure] = [
 ]
 
 
+def demo(run: int, *keys: str) -> Callable[[Any], float]:
+    def value(d: Any) -> float:
+        scores = d["runs"][run]["scores"]
+        for key in keys:
+            scores = scores[key]
+        return float(100 * scores["value"])
+
+    return value
+
+
+FIGURES += [
+    (
+        r"activities and five gestures \| ([\d.]+) %",
+        "demo-model",
+        demo(0, "answers", "macro_f1"),
+        ".1f",
+    ),
+    (
+        r"style that training never saw \| ([\d.]+) %",
+        "demo-model",
+        demo(2, "answers", "macro_f1"),
+        ".1f",
+    ),
+    (r"happens, mIoU \| ([\d.]+) %", "demo-model", demo(0, "temporal", "miou"), ".1f"),
+    (r"box inside \| ([\d.]+) %", "demo-model", demo(0, "point", "centre_accuracy"), ".1f"),
+    (
+        r"all of ([\d ]+) decisions",
+        "rules-together-demo",
+        lambda d: d["decisions"] * (d["same_answer"] == 1),
+        "_",
+    ),
+    (r"moved by ([\d.]+) at most", "rules-together-demo", lambda d: d["p_yes_moved_most"], ".3f"),
+]
+
+
 @pytest.mark.parametrize(("pattern", "name", "value", "form"), FIGURES)
 def test_figure(pattern: str, name: str, value: Callable[[Any], float], form: str) -> None:
     found = re.findall(pattern, README)
     assert len(found) == 1, f"expected one {pattern!r} in README.md"
     result = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
-    assert found[0] == format(value(result), form)
+    assert found[0] == format(value(result), form).replace("_", " ")
 
 
 def test_every_result_says_where_it_was_measured() -> None:
     for path in (ROOT / "benchmarks" / "results").glob("*.json"):
         host = json.loads(path.read_text())["host"]
         assert host["date"] and host["cpu"]["model"] and host["versions"], path.name
+
+
+CARD = [
+    ("yes or no, macro F1 over the ten categories", ("answers", "macro_f1")),
+    ("yes or no, balanced accuracy", ("answers", "balanced_accuracy")),
+    ("when, mIoU", ("temporal", "miou")),
+    ("where, centre of the box inside", ("point", "centre_accuracy")),
+    ("naming, exact", ("exact", "accuracy")),
+]
+
+
+@pytest.mark.parametrize(("row", "keys"), CARD)
+def test_the_demo_models_card(row: str, keys: tuple[str, str]) -> None:
+    result = json.loads((ROOT / "benchmarks" / "results" / "demo-model.json").read_text())
+    values = " | ".join(f"{demo(run, *keys)(result):.1f}" for run in (0, 1, 2))
+    assert f"| {row} | {values} |" in (ROOT / "models" / "demo" / "README.md").read_text()
