@@ -1,4 +1,4 @@
-"""The command, serving the random pair at a free port."""
+"""The command, serving a model at a free port."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ KEY = "a-key-for-tests"
 
 
 @contextmanager
-def serving(pair: Path, *options: str, key: str | None = KEY) -> Iterator[str]:
+def serving(model: Path | str, *options: str, key: str | None = KEY) -> Iterator[str]:
     """The address of a server that has loaded its model; ended with SIGTERM."""
     command = [
-        sys.executable, "-m", "miloco_edge", "serve", "--model", str(pair), "--port", "0",
+        sys.executable, "-m", "miloco_edge", "serve", "--model", str(model), "--port", "0",
         "--context", "4096", "--threads", "1", "--json", *options,
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}

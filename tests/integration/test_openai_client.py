@@ -1,4 +1,7 @@
-"""OpenAI's own client against the running server, on the random pair: shapes, not sense."""
+"""OpenAI's own client against the running server, on the random pair: shapes, errors, crowds.
+
+Whether answers are right is asked of the demo model, in test_clients_of_the_demo_model.py.
+"""
 
 from __future__ import annotations
 
