@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import math
 import os
 import subprocess
 import sys
@@ -63,6 +64,12 @@ def told(folder: Path) -> list[str]:
     return [document["id"] for document in query(folder / "journal.sqlite")]
 
 
+def odds(spy: Spy, rule: str) -> float:
+    """The p_yes that came last; not a number before there is one, when it is published as None."""
+    said = spy.last(f"miloco_edge/{rule}/p_yes")
+    return math.nan if said in (None, "None") else float(said)
+
+
 def test_discovery_states_and_events(broker: Broker, tmp_path: Path) -> None:
     journal = JournalSettings(tmp_path / "journal.sqlite", evidence=True)
     sink = MqttSink("mqtt", port=broker.port, pictures=True)
@@ -78,7 +85,7 @@ def test_discovery_states_and_events(broker: Broker, tmp_path: Path) -> None:
             camera.show(200)
             spy.wait(STATE, "ON")
             until(lambda: len(spy.documents("/event")) >= 2, "both rules are told")
-            until(lambda: (spy.last("miloco_edge/hall/lit/p_yes") or "0") > "0.5", "p_yes")
+            until(lambda: odds(spy, "hall/lit") > 0.5, "p_yes")
             until(lambda: spy.last("miloco_edge/hall/latency"), "latency")
             camera.show(40)
             spy.wait(STATE, "OFF")
@@ -280,3 +287,37 @@ def test_tls_passwords_and_certificates(tmp_path: Path) -> None:
         ):
             spy.wait(ONLINE, "online")
             spy.wait(STATE, "OFF")
+
+
+def test_watch_tells_what_the_demo_model_sees(broker: Broker, tmp_path: Path) -> None:
+    """The command itself, two clips played in their time, and one rule for both."""
+    root = Path(__file__).parents[2]
+    clips = root / "models" / "demo" / "clips"
+    home_file = tmp_path / "home.toml"
+    home_file.write_text(
+        'model = "demo"\n[engine]\nthreads = 2\ncontext = 2048\n'
+        f'[sink.mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n'
+        f'[camera.hall]\nsource = "{clips / "reading.mp4"}"\nloop = true\n'
+        f'[camera.gym]\nsource = "{clips / "thumbs-up.mp4"}"\nloop = true\n'
+        '[rule.reading]\ntext = "Someone is reading"\n'
+    )
+    command = [sys.executable, "-m", "miloco_edge", "watch", "--config", str(home_file), "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    with Spy(broker.port) as spy:
+        with subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL
+        ) as process:
+            try:
+                spy.wait("miloco_edge/hall/reading/state", "ON")
+                spy.wait("miloco_edge/gym/reading/state", "OFF")
+                until(lambda: odds(spy, "hall/reading") > 0.9, "p_yes of who reads")
+                until(lambda: odds(spy, "gym/reading") < 0.1, "p_yes of who does not")
+                device = spy.documents("hall/config")[-1]
+                check_device(DEVICE, device)
+                sensor = device["components"]["rule_reading"]
+                assert sensor["platform"] == "binary_sensor"
+                until(lambda: spy.documents("/event"), "the event")
+                assert {e["camera"] for e in spy.documents("/event")} == {"hall"}
+            finally:
+                process.terminate()
+        spy.wait(ONLINE, "offline")
