@@ -46,10 +46,12 @@ def score(
             counts["twice"] += max(0, len(during) - 1)
             told = [each for each in told if each not in during]
             if not during:
-                seen = sum(r == rule and block.start_s <= t - began < end_s for r, t in looks)
+                seen = len(
+                    [t for r, t in looks if r == rule and block.start_s <= t - began < end_s]
+                )
                 counts["lost_to_gate"] += seen < agree
                 missed.append({"rule": rule, "start_s": block.start_s, "looks": seen})
-    counts["false"] = sum(time_s < watched_s - SETTLE_S for _, time_s in told)
+    counts["false"] = len([time_s for _, time_s in told if time_s < watched_s - SETTLE_S])
     return {**counts, "missed_ones": missed}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -85,3 +86,9 @@ def test_growth_is_told_from_noise() -> None:
 def test_percentiles_of_nothing_are_null() -> None:
     assert percentiles([]) == {"n": 0, "p50": None, "p95": None, "p99": None}
     assert percentiles([1.0, 3.0])["p50"] == 2
+
+
+def test_counts_of_moments_that_numpy_measured_can_be_written() -> None:
+    moments = [("reading", t) for t in np.array([BEGAN + 33, BEGAN + 95])]
+    found = score([event("reading", np.float64(33))], moments, BLOCKS, BEGAN, 130, agree=2)
+    assert json.loads(json.dumps(found))["found"] == 1
