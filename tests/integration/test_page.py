@@ -1,4 +1,4 @@
-"""The page as a visitor has it: in Debian's Chromium, with a tiny model behind it.
+"""The page as a visitor has it: in Debian's Chromium, with the demo model behind it.
 
 Its screenshots are those of docs/page.md: MILOCO_EDGE_SCREENSHOTS=docs/pictures writes them there.
 """
@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,15 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from miloco_edge import Clip
+from miloco_edge.evaluate.metrics import span_iou
+from models.demo.clips import CLIPS, FOLDER
+from models.demo.scenes import plan
 from quantize import quantize
 
 pytestmark = pytest.mark.integration
 
-ROOT = Path(__file__).parents[2]
-FILM = ROOT / "models" / "demo" / "ball.mp4"
+DEMO = Path(__file__).parents[2] / "models" / "demo"
+READING = CLIPS["reading"]
 WAIT_S = 300
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -41,12 +45,12 @@ FLAGS = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def address(pair: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A page that is being served."""
-    command = [sys.executable, "-m", "miloco_edge", "demo", "--model", str(pair), "--port", "0"]
+@contextmanager
+def served(model: str | Path, uploads: Path) -> Iterator[str]:
+    """The address of a page that is being served."""
+    command = [sys.executable, "-m", "miloco_edge", "demo", "--model", str(model), "--port", "0"]
     environment = os.environ | {
-        "TMPDIR": str(tmp_path_factory.mktemp("uploads")),
+        "TMPDIR": str(uploads),
         "PATH": str(Path(sys.executable).parent),  # no ffmpeg, which Gradio would call
     }
     with subprocess.Popen(
@@ -59,7 +63,14 @@ def address(pair: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
         yield json.loads(page.stdout.readline())["url"]
         page.send_signal(signal.SIGINT)
         assert page.wait(30) == 130
-        assert not list(Path(environment["TMPDIR"]).iterdir()), "uploads were left behind"
+        assert not list(uploads.iterdir()), "uploads were left behind"
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The demo model's page."""
+    with served("demo", tmp_path_factory.mktemp("uploads")) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +92,10 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The rolling ball as a clip that Chromium plays as well."""
-    path = tmp_path_factory.mktemp("film") / "ball.webm"
-    clip = Clip.from_file(FILM, fps=12)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"VP80"), 12, clip.frames[0].size)
+    """The bundled clip of someone who is reading, in a form that Chromium plays as well."""
+    path = tmp_path_factory.mktemp("film") / "reading.webm"
+    clip = Clip.from_file(FOLDER / "reading.mp4", fps=8)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"VP80"), 8, clip.frames[0].size)
     for frame in clip.frames:
         writer.write(frame.pixels[:, :, ::-1])
     writer.release()
@@ -155,6 +166,11 @@ class Visitor:
         self.until(lambda: len(self.cards()) > before and self.drawn("generate"), "an answer")
         return self.text("#evidence details[open] summary")
 
+    def answer(self) -> str:
+        """What was said last."""
+        said = self.chrome.find_elements(By.CSS_SELECTOR, "#chat [data-testid=bot]")
+        return str(said[-1].get_attribute("textContent")).strip()
+
     def cards(self) -> list[Any]:
         return self.chrome.find_elements(By.CSS_SELECTOR, "#evidence details")
 
@@ -177,53 +193,75 @@ class Visitor:
             (Path(folder) / f"{name}.png").write_bytes(png)
 
 
-@pytest.fixture
-def visitor(chromium: Chrome, address: str) -> Visitor:
-    """A visitor who has just opened the page."""
-    chromium.get(f"{address}?lang=en")
-    visitor = Visitor(chromium)
+def enter(chrome: Chrome, address: str) -> Visitor:
+    """Open a page in English."""
+    chrome.get(f"{address}?lang=en")
+    visitor = Visitor(chrome)
     visitor.find("#ask")
     visitor.until(lambda: "Ask" in visitor.text("#ask"), "the page in English")
     return visitor
 
 
+@pytest.fixture
+def visitor(chromium: Chrome, address: str) -> Visitor:
+    """A visitor who has just opened the page."""
+    return enter(chromium, address)
+
+
 def test_a_clip_is_asked_about_and_its_look_reused(visitor: Visitor, film: Path) -> None:
+    what, when, _ = READING.questions
     visitor.upload("#clip", film)
     visitor.find("#clip video")
-    first = visitor.ask("What rolls through the room?")
-    assert "6 frames 448×252" in first and "432 visual tokens" in first
+    first = visitor.ask(what)
+    assert visitor.answer() == "reading"
+    assert "6 frames 224×168" in first and "144 visual tokens" in first
     assert "reused" not in first
     assert len(visitor.chrome.find_elements(By.CSS_SELECTOR, "#evidence details[open] img")) == 6
     assert visitor.text("#evidence figcaption") == "0.00 s"
-    second = visitor.ask("And where is it now?")
+    second = visitor.ask(when)
     assert "the look was reused" in second
-    assert "What rolls through the room?" in visitor.text("#chat")
+    (event,) = plan(READING.seed).events
+    times = [float(number) for number in re.findall(r"\d+\.\d+", visitor.answer())]
+    assert len(times) == 2, visitor.answer()
+    assert span_iou((times[0], times[1]), [event.start_s, event.end_s]) >= 0.5
+    assert what in visitor.text("#chat")
     visitor.picture("ask")
 
 
-def test_stop_stops_in_the_middle_of_a_look(visitor: Visitor, film: Path) -> None:
+def test_stop_stops_in_the_middle_of_a_look(chromium: Chrome, pair: Path, tmp_path: Path) -> None:
+    """With the random model: the demo model has looked before anybody could stop it."""
+    with served(pair, tmp_path) as address:
+        visitor = enter(chromium, address)
+        visitor.upload("#clip", DEMO / "ball.mp4")
+        visitor.find("#clip video")
+        visitor.number("#frames", 32)
+        visitor.write("#question", "What rolls through the room?")
+        visitor.click("#ask")
+        visitor.until(lambda: "Looking" in visitor.text("#chat"), "a look under way")
+        visitor.click("#stop")
+        visitor.until(lambda: "[stopped]" in visitor.text("#chat"), "the end of it")
+        visitor.choose("source", "nothing")
+        assert "No picture" in visitor.ask("Are you there?"), "the page goes on"
+
+
+def test_thinking_comes_word_by_word_and_is_shown_apart(visitor: Visitor, film: Path) -> None:
     visitor.upload("#clip", film)
     visitor.find("#clip video")
-    visitor.number("#frames", 32)
-    visitor.write("#question", "What rolls through the room?")
-    visitor.click("#ask")
-    visitor.until(lambda: "Looking" in visitor.text("#chat"), "a look under way")
-    visitor.click("#stop")
-    visitor.until(lambda: "[stopped]" in visitor.text("#chat"), "the end of it")
-    visitor.choose("source", "nothing")
-    assert "No picture" in visitor.ask("Are you there?"), "the page goes on"
-
-
-def test_thinking_is_shown_apart(visitor: Visitor) -> None:
-    visitor.choose("source", "nothing")
     visitor.unfold("How to answer")
     visitor.click("#think input")
-    visitor.number("#think-tokens", 16)
-    # A random model may end its turn before it has thought at all.
-    for question in ("Why?", "How?", "When?", "Where?", "Who?", "What?", "Whose?", "Which?"):
-        visitor.ask(question)
-        if "Thinking" in visitor.text("#chat"):
-            break
+    visitor.chrome.execute_script(
+        """
+        const chat = document.querySelector('#chat');
+        window.shown = [];
+        new MutationObserver(() => window.shown.push(chat.textContent))
+          .observe(chat, {subtree: true, childList: true, characterData: true});
+        """
+    )
+    visitor.ask(READING.questions[0])
+    assert visitor.answer() == "reading"
+    shown = visitor.chrome.execute_script("return window.shown")
+    begun = [text for text in shown if "seconds" in text and "book" not in text]
+    assert begun, "the beginning of a thought before its end"
     thought = visitor.until(
         lambda: visitor.chrome.find_elements(
             By.XPATH, "//*[@id='chat']//*[@role='button' or self::button][contains(., 'Thinking')]"
@@ -231,11 +269,27 @@ def test_thinking_is_shown_apart(visitor: Visitor) -> None:
         "a thought with a handle to fold it by",
     )
     assert thought[0].is_displayed()
+    visitor.until(lambda: "book" not in visitor.text("#chat"), "the thought folded at its end")
 
 
-@pytest.mark.parametrize(("language", "label"), [("en", "Ask"), ("zh", "提问")])
+def test_chinese_is_answered_in_chinese(visitor: Visitor, film: Path) -> None:
+    visitor.choose("language", "zh")
+    visitor.until(lambda: visitor.text("#ask").strip() == "提问", "the page in Chinese")
+    visitor.upload("#clip", film)
+    visitor.find("#clip video")
+    visitor.ask("画面里的人在做什么？")
+    assert visitor.answer() == "看书"
+
+
+@pytest.mark.parametrize(
+    ("language", "label", "asked"),
+    [
+        ("en", "Ask", {"Is somebody reading?": "yes", "Is somebody watching TV?": "no"}),
+        ("zh", "提问", {"有人在看书吗？": "是", "有人在看电视吗？": "否"}),
+    ],
+)
 def test_smart_home_answers_are_json(
-    visitor: Visitor, film: Path, language: str, label: str
+    visitor: Visitor, film: Path, language: str, label: str, asked: dict[str, str]
 ) -> None:
     visitor.choose("language", language)
     visitor.until(lambda: visitor.text("#ask").strip() == label, f"the page in {language}")
@@ -244,8 +298,9 @@ def test_smart_home_answers_are_json(
     visitor.find("#clip video")
     visitor.unfold("回答方式" if language == "zh" else "How to answer")
     visitor.click("#smart-home input")
-    visitor.ask("有人在看电视吗？" if language == "zh" else "Is anybody watching TV?")
-    assert '{"result": "' in visitor.text("#chat")
+    for question, truth in asked.items():
+        visitor.ask(question)
+        assert json.loads(visitor.answer()) == {"result": truth}
     if language == "zh":
         visitor.picture("ask-zh")
 
@@ -300,19 +355,20 @@ def test_rules_move_over_a_clip(visitor: Visitor, film: Path) -> None:
     visitor.upload("#clip", film)
     visitor.find("#clip video")
     visitor.tab("Rules")
-    visitor.write("#rules", "A ball rolls through the room\nSomeone is reading")
+    visitor.write("#rules", "\n".join(READING.rules))
     visitor.click("#watch")
     visitor.until(
-        lambda: len(visitor.chrome.find_elements(By.CSS_SELECTOR, "#odds polyline")) == 2,
+        lambda: len(visitor.chrome.find_elements(By.CSS_SELECTOR, "#odds polyline")) == 3,
         "a line a rule",
     )
     rows = visitor.chrome.find_elements(By.CSS_SELECTOR, "#odds tbody tr")
-    assert [row.find_element(By.TAG_NAME, "th").text for row in rows] == [
-        "A ball rolls through the room",
-        "Someone is reading",
-    ]
-    for row in rows:
-        assert 0 <= float(row.find_element(By.TAG_NAME, "b").text) <= 1
+    p_yes = {
+        row.find_element(By.TAG_NAME, "th").text: float(row.find_element(By.TAG_NAME, "b").text)
+        for row in rows
+    }
+    reading, television, reading_zh = READING.rules
+    assert list(p_yes) == [reading, television, reading_zh]
+    assert p_yes[reading] > 0.9 and p_yes[reading_zh] > 0.9 and p_yes[television] < 0.1
     visitor.picture("rules")
     visitor.number("#threshold", 0.9)
     visitor.until(
@@ -321,13 +377,13 @@ def test_rules_move_over_a_clip(visitor: Visitor, film: Path) -> None:
 
 
 def test_manifests_are_drawn_the_models_own_and_one_that_is_dropped(
-    visitor: Visitor, checkpoint: Path, tmp_path: Path
+    visitor: Visitor, tmp_path: Path
 ) -> None:
     visitor.tab("Quantized files")
     visitor.click("#own-manifest")
     visitor.find("#layers [aria-label=text] td")
-    assert "BF16" in visitor.text("#layers") and "attn_q" in visitor.text("#layers")
-    quantize(checkpoint, tmp_path, recipe="edge-x86")
+    assert "Q8_0" in visitor.text("#layers") and "attn_q" in visitor.text("#layers")
+    quantize(DEMO / "miloco-edge-demo", tmp_path, recipe="edge-x86")
     visitor.upload("#manifest", next(tmp_path.glob("*.manifest.json")))
     visitor.until(lambda: "edge-x86" in visitor.text("#layers h3"), "the dropped one")
     assert "Q6_K" in visitor.text("#layers")
@@ -404,7 +460,7 @@ def test_words_stand_out_from_their_background(visitor: Visitor, address: str, t
     assert pale == []
 
 
-def test_nothing_is_fetched_from_elsewhere(visitor: Visitor, address: str) -> None:
+def test_nothing_is_fetched_from_elsewhere(visitor: Visitor) -> None:
     """Whatever the tests before asked for is in the browser's log as well."""
     visitor.find("#ask")
     urls = [
@@ -414,7 +470,8 @@ def test_nothing_is_fetched_from_elsewhere(visitor: Visitor, address: str) -> No
         == "Network.requestWillBeSent"
     ]
     assert urls
-    elsewhere = [u for u in urls if not u.startswith((address, "data:", "blob:", "chrome"))]
+    here = ("http://127.0.0.1:", "data:", "blob:", "chrome")
+    elsewhere = [url for url in urls if not url.startswith(here)]
     assert elsewhere == []
     refused = [e["message"] for e in visitor.chrome.get_log("browser") if "Refused" in e["message"]]
     assert refused == [], "the page asks for nothing that its policy forbids"
