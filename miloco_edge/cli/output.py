@@ -42,7 +42,8 @@ class Output:
             table.add_column(column, overflow="fold")  # a cut file name is of no use
         for row in rows:
             table.add_row(*row)
-        Console(file=sys.stdout, highlight=False, soft_wrap=True).print(table)
+        width = None if sys.stdout.isatty() else 10_000  # a file or a pipe has no edge to wrap at
+        Console(file=sys.stdout, highlight=False, soft_wrap=True, width=width).print(table)
 
     def note(self, text: str, *, newline: bool = True, dim: bool = False) -> None:
         """Say something beside the data, on stderr; silent with -q."""
