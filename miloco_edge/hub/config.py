@@ -174,6 +174,8 @@ def _camera(name: str, table: Table, environ: Mapping[str, str]) -> CameraSettin
         raise table.error(
             None, "expected source, got none", hint=f"or set {secrets.variable(f'{secret}.source')}"
         )
+    if isinstance(text, str) and text.strip() and (table.path.parent / text).exists():
+        text = str(table.path.parent / text)  # as every other path in it, seen from home.toml
     try:
         address = Address.parse(text if isinstance(text, int) else read_as(str, text))
     except (ValueError, NotFoundError) as error:

@@ -314,3 +314,15 @@ def test_lines_of_every_kind_of_statement() -> None:
     }  # fmt: skip
     assert toml_lines.line_of(lines, ("t", "absent")) == 7
     assert toml_lines.line_of(lines, ("absent",)) is None
+
+
+def test_a_file_camera_is_seen_from_home_toml(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "clip.mp4").touch()
+    (home / "home.toml").write_text('[camera.hall]\nsource = "clip.mp4"\n')
+    monkeypatch.chdir(tmp_path)
+    source = read(home / "home.toml").cameras["hall"].source
+    assert str(source) == str(home / "clip.mp4")
