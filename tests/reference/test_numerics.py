@@ -83,10 +83,10 @@ def ours(pair: Pair, clip: Clip | None, monkeypatch: pytest.MonkeyPatch) -> Ours
     decoded: list[tuple[NDArray[np.int32], NDArray[np.float32] | None]] = []
     real = type(context)._decode
 
-    def record(self: Any, sequence: int, positions: Any, **rest: Any) -> None:
+    def record(self: Any, owners: Any, positions: Any, wanted: Any, **rest: Any) -> None:
         three = positions[:3] if positions.ndim == 2 else np.tile(positions, (3, 1))
         decoded.append((three, rest.get("embeddings")))
-        real(self, sequence, positions, **rest)
+        real(self, owners, positions, wanted, **rest)
 
     monkeypatch.setattr(type(context), "_decode", record)
     pair.engine._loaded.lookout._openings.clear()  # prefill the system prompt anew, to see it
