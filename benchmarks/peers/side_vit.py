@@ -8,7 +8,8 @@ from benchmarks.peers import child
 from benchmarks.peers.request import Reading, Request
 from benchmarks.peers.side_miloco_edge import Native
 from miloco_edge import registry
-from miloco_edge.llama import TextModel, VisionEncoder, VisionShape
+from miloco_edge.engine.sizes import vision_shape
+from miloco_edge.llama import TextModel, VisionEncoder
 
 
 def main() -> None:
@@ -19,12 +20,7 @@ def main() -> None:
     files = registry.resolve(config["model"])
     # libmtmd wants a text model beside it. Mapped and not repacked, it is hardly read.
     model = TextModel(files.text, file_type=files.file_type, repack=False, mmap=True)
-    known = registry.read_header(files.mmproj).metadata
-    shape = VisionShape(
-        layers=int(known["clip.vision.block_count"]),
-        hidden=int(known["clip.vision.embedding_length"]),
-        ffn=int(known["clip.vision.feed_forward_length"]),
-    )
+    shape = vision_shape(registry.read_header(files.mmproj))
     vision = VisionEncoder(files.mmproj, model, shape, threads=config["threads"], use_gpu=False)
 
     def answer(request: Request) -> Reading:

@@ -1,4 +1,4 @@
-"""Draw the clip that `make demo` asks about: a ball rolls through a room, five seconds at 12 fps.
+"""Draw the clip that tests look at: a ball rolls through a room, five seconds at 12 fps.
 
 python -m models.demo.draw_clip models/demo/ball.mp4
 """

@@ -134,10 +134,10 @@ class _Stream(IterableDataset[Batch]):
     def _make(self, number: int) -> Sample:
         if self.stage == "vision":
             return make_glimpse(self.first_seed + number, self.tokenizer)
-        spaced = TRIES if self.stage == "places" else 1
-        seed = self.first_seed + number * spaced
-        if self.stage == "places" and number % 2:
-            seed = _of_two(seed)
+        seed = self.first_seed + number
+        if self.stage == "places":
+            first = self.first_seed + number * TRIES
+            seed = _of_two(first) if number % 2 else first
         return make_sample(seed, self.tokenizer, self.questions, stage=self.stage)
 
 
