@@ -26,13 +26,8 @@ def descriptors() -> int:
 
 @pytest.fixture
 def running() -> Iterator[Running]:
-    running = Running()
-    yield running
-    assert running.engine.hold is not None
-    running.engine.hold.set()
-    running.server.should_exit = True
-    running.thread.join(30)
-    assert not running.thread.is_alive()
+    with Running() as running:
+        yield running
 
 
 def test_a_hundred_streams_that_are_left(running: Running) -> None:

@@ -23,7 +23,7 @@ LIMITS = Limits(header_s=0.5, body_s=0.5, waiting=1)
 
 
 class Running:
-    """A real server over the fake."""
+    """A real server over the fake; it ends with its context."""
 
     def __init__(self) -> None:
         self.engine = Fake(says=("One. ", "Two."), hold=threading.Event())
@@ -42,6 +42,16 @@ class Running:
         self.thread.start()
         assert self.listening.wait(60)
 
+    def __enter__(self) -> Running:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self.engine.hold is not None
+        self.engine.hold.set()
+        self.server.should_exit = True
+        self.thread.join(30)
+        assert not self.thread.is_alive()
+
     def ask(self, **body: Any) -> http.client.HTTPConnection:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         document = {"messages": [{"role": "user", "content": "Who?"}], **body}
@@ -55,13 +65,8 @@ class Running:
 
 @pytest.fixture
 def running() -> Iterator[Running]:
-    running = Running()
-    yield running
-    assert running.engine.hold is not None
-    running.engine.hold.set()
-    running.server.should_exit = True
-    running.thread.join(30)
-    assert not running.thread.is_alive()
+    with Running() as running:
+        yield running
 
 
 @pytest.mark.parametrize("stream", [False, True])
