@@ -13,7 +13,14 @@ from miloco_edge.engine.economy import Economy, Mode
 from miloco_edge.engine.look import Lookout
 from miloco_edge.engine.pace import Pace
 from miloco_edge.engine.prefix import Prefixes
-from miloco_edge.engine.profile import physical_cores, profile_path, read_profile, this_machine
+from miloco_edge.engine.profile import (
+    Profile,
+    named,
+    physical_cores,
+    profile_path,
+    read_profile,
+    this_machine,
+)
 from miloco_edge.engine.rates import Rates
 from miloco_edge.engine.sizes import gpu_layers, vision_shape
 from miloco_edge.llama import (
@@ -32,10 +39,8 @@ logger = logging.getLogger("miloco_edge.engine")
 CONTEXT = 8192
 MAX_CONTEXT = 16384
 """The longest context that the model was trained for at home (arXiv 2512.17436, 3.1)."""
-_SPEED = {
-    "mmproj", "threads", "gpu_layers", "batch", "flash_attention", "kv_type", "repack", "mmap",
-}  # fmt: skip
-"""Options that the rates of a profile depend on."""
+_SPEED = ("threads", "gpu_layers", "batch", "flash_attention", "kv_type", "repack", "mmap")
+"""Options that the rates of a profile depend on, beside the files."""
 
 
 class LoadOptions(TypedDict, total=False):
@@ -112,7 +117,7 @@ def load(ref: str | Path | None, options: LoadOptions) -> Loaded:
     files = registry.resolve(
         ref, mmproj=options.get("mmproj"), offline=options.get("offline", False)
     )
-    told, profile, rates = _with_profile(files, options)
+    told, path, profile = _with_profile(files, options)
     if told.get("mmproj") != options.get("mmproj"):
         files = registry.resolve(ref, mmproj=told["mmproj"], offline=options.get("offline", False))
     # llama.cpp aborts the process on some malformed files, so ours is the first look at them.
@@ -165,11 +170,12 @@ def load(ref: str | Path | None, options: LoadOptions) -> Loaded:
         kv_type=told.get("kv_type") or "f16",
         repack=model.plan.repack,
         mmap=model.plan.mmap,
-        profile=profile,
+        profile=path,
     )
     folder = options.get("prefixes")
     prefixes = None if folder is None else Prefixes(Path(folder), files.text, settings)
     lookout = Lookout(model, context, vision, prefixes)
+    rates = None if profile is None else _rates_of(profile, told, files.mmproj)
     lookout.pace = None if rates is None else Pace(rates)
     loaded = Loaded(files, model, context, vision, lookout, facts, settings)
     try:
@@ -183,11 +189,8 @@ def load(ref: str | Path | None, options: LoadOptions) -> Loaded:
 
 def _with_profile(
     files: ModelFiles, options: LoadOptions
-) -> tuple[Mapping[str, Any], Path | None, Rates | None]:
-    """The options, and this machine's profile where they say nothing; its file and its rates.
-
-    The rates are those of the profile's own options, so there are none where a caller's differ.
-    """
+) -> tuple[Mapping[str, Any], Path | None, Profile | None]:
+    """The options, and this machine's profile where they say nothing; its file and itself."""
     given = {
         name: value
         for name, value in options.items()
@@ -202,5 +205,10 @@ def _with_profile(
     known = dict(profile.load)
     if "mmproj" in known and not Path(known["mmproj"]).is_file():
         logger.warning("%s: its mmproj %s is gone; tune again", path, known.pop("mmproj"))
-    differs = any(known.get(name) != value for name, value in given.items() if name in _SPEED)
-    return {**known, **given}, path, None if differs else profile.rates
+    return {**known, **given}, path, profile
+
+
+def _rates_of(profile: Profile, told: Mapping[str, Any], mmproj: Path) -> Rates | None:
+    """The rates of a profile, where all is as it was when they were measured; else None."""
+    same = all(profile.load.get(name) == told.get(name) for name in _SPEED)
+    return profile.rates if same and profile.mmproj == named(mmproj) else None

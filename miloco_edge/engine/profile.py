@@ -13,7 +13,7 @@ import json
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,13 @@ class Profile:
     """What fits the figures: deadlines are planned by it. None where nothing was measured."""
     time: str
     """RFC 3339, when it was measured."""
+    mmproj: tuple[str, int] | None = None
+    """The vision encoder that the figures are of, as `named` has it."""
+
+
+def named(file: Path) -> tuple[str, int]:
+    """A file's name and bytes, which tell it from the others that fit a model."""
+    return file.name, file.stat().st_size
 
 
 def this_machine(text: Path) -> Machine:
@@ -145,6 +152,7 @@ def read_profile(path: Path) -> Profile | None:
             figures=tuple(_figure(figure) for figure in document["figures"]),
             rates=None if document["rates"] is None else Rates.from_plain(document["rates"]),
             time=document["time"],
+            mmproj=_named(document.get("mmproj")),
         )
     except FileNotFoundError:
         return None
@@ -157,6 +165,13 @@ def read_profile(path: Path) -> Profile | None:
 
 def _figure(fields: Mapping[str, Any]) -> Figure:
     return Figure(**{**fields, "seconds": tuple(fields["seconds"])})
+
+
+def _named(fields: Sequence[Any] | None) -> tuple[str, int] | None:
+    if fields is None:
+        return None
+    name, size = fields
+    return str(name), int(size)
 
 
 def _choice(fields: Mapping[str, Any]) -> Choice:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from miloco_edge import Engine
-from miloco_edge.engine.profile import Choice, Machine, Profile, Tried
+from miloco_edge.engine.profile import Choice, Machine, Profile, Tried, named
 from miloco_edge.errors import EngineError
 from miloco_edge.measure.loops import Report
 from miloco_edge.measure.stages import Sample
@@ -98,7 +98,7 @@ def tune(
             best[setting.name] = choice.chosen
             held = samples[index]
     with load(best) as engine:
-        figures, rates = engine.gauge(), engine.rates()
+        figures, rates, mmproj = engine.gauge(), engine.rates(), named(engine.files.mmproj)
     return Profile(
         machine=machine,
         load=best,
@@ -106,6 +106,7 @@ def tune(
         figures=tuple(figures),
         rates=rates,
         time=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
+        mmproj=mmproj,
     )
 
 

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from miloco_edge import Budget, Clip, Engine, Sampling
-from miloco_edge.engine.profile import Profile, profile_path, this_machine, write_profile
+from miloco_edge.engine.profile import (
+    Profile,
+    named,
+    profile_path,
+    this_machine,
+    write_profile,
+)
+from miloco_edge.engine.rates import Rates
 from miloco_edge.registry import resolve
 
 
@@ -20,10 +28,17 @@ def profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "profiles"
 
 
-def keep(pair: Path, **load: Any) -> Path:
+RATES = Rates(1e-9, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), (0.7, 0.8), 512)
+
+
+def keep(pair: Path, measured_with: Path | None = None, **load: Any) -> Path:
+    """Write a profile, with rates where there is an mmproj that they were measured with."""
     machine = this_machine(resolve(pair).text)
     path = profile_path(machine)
-    write_profile(Profile(machine, load, (), (), None, "now"), path)
+    profile = Profile(machine, load, (), (), None, "now")
+    if measured_with is not None:
+        profile = replace(profile, rates=RATES, mmproj=named(measured_with))
+    write_profile(profile, path)
     return path
 
 
@@ -65,6 +80,29 @@ def test_another_vision_encoder_and_one_that_is_gone(
     with caplog.at_level(logging.WARNING), Engine.load(pair, context=512) as engine:
         assert engine.files.mmproj == first
     assert "is gone" in caplog.text
+
+
+def test_rates_count_only_for_the_vision_encoder_that_they_were_measured_with(
+    pair: Path, profiles: Path, tmp_path: Path
+) -> None:
+    first = resolve(pair).mmproj
+    other = Path(shutil.copy(first, tmp_path / "mmproj-other.gguf"))
+
+    def rates(**options: Any) -> Rates:
+        with Engine.load(pair, context=512, **options) as engine:
+            return engine.rates()
+
+    keep(pair, other, mmproj=str(other), threads=1)
+    assert rates() == rates(mmproj=other) == RATES
+    assert rates(mmproj=first) != RATES
+    other.unlink()
+    assert rates() != RATES, "measured with one that is gone"
+    keep(pair, first, threads=1)
+    assert rates() == RATES
+    keep(pair, Path(__file__), threads=1)
+    assert rates() != RATES, "the one beside the model is another by now"
+    keep(pair, first, threads=1)
+    assert rates(threads=2) != RATES
 
 
 def test_a_kv_cache_of_half_the_size_answers(pair: Path, clip: Clip, profiles: Path) -> None:

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -48,6 +49,7 @@ class Loaded:
 
     def __init__(self, where: tuple[Any, Any]) -> None:
         self.where = where
+        self.files = SimpleNamespace(mmproj=Path(__file__))
 
     def gauge(self) -> list[Figure]:
         return list(FIGURES)
