@@ -10,10 +10,11 @@ import threading
 import click
 
 from miloco_edge import Engine
+from miloco_edge.cli.ending import until_stopped
 from miloco_edge.cli.options import json_option, load_options, model_option
 from miloco_edge.cli.output import Output
 from miloco_edge.engine.engine import LoadOptions
-from miloco_edge.errors import NotFoundError
+from miloco_edge.errors import MilocoEdgeError
 from miloco_edge.page.guard import loopback
 
 
@@ -51,13 +52,13 @@ def demo_command(
     use it. What visitors upload is deleted when it ends.
     """
     if importlib.util.find_spec("gradio") is None:
-        raise NotFoundError(
-            "expected Gradio for the page, found none",
-            hint="pip install 'miloco-edge[demo]'",
+        raise MilocoEdgeError(
+            "expected the extra demo, got none of gradio", hint="pip install 'miloco-edge[demo]'"
         )
     if not loopback(host):
         output.note(f"note: everybody who reaches {host} may use the page and its cameras")
     with (
+        until_stopped(),
         tempfile.TemporaryDirectory(prefix="miloco-edge-demo-") as uploads,
         Engine.load(model, **load) as engine,
     ):
@@ -73,6 +74,6 @@ def demo_command(
                 output.line({"url": address})
             else:
                 output.text(f"the page is at {address} (Ctrl-C ends it)")
-            threading.Event().wait()  # until Ctrl-C
+            threading.Event().wait()
         finally:
             page.close()

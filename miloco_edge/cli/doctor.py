@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from miloco_edge.cli.options import json_option
-from miloco_edge.cli.output import Output
+from miloco_edge.cli.output import Output, counted
 from miloco_edge.errors import MilocoEdgeError, ModelNotFoundError
 from miloco_edge.measure.checks import (
     Finding,
@@ -155,13 +155,15 @@ def _home(home: Path | None, cameras: tuple[str, ...]) -> Iterator[Finding]:
     except MilocoEdgeError as error:
         yield Finding("home", "problem", str(error), error.hint)
         return
-    yield Finding("home", "ok", f"{len(read.cameras)} cameras, {len(read.rules)} rules")
+    yield Finding(
+        "home", "ok", f"{counted(len(read.cameras), 'camera')}, {counted(len(read.rules), 'rule')}"
+    )
     for name, camera in read.cameras.items():
         yield _camera(f"camera {name}", camera.source)
     for sink in read.sinks.values():
         if isinstance(sink, MqttSink):
             yield _broker(sink)
-    where = read.journal.path.parent
+    where = read.journal.path.parent.resolve()
     if where.is_dir():
         yield check_disk(f"the journal, {where}", shutil.disk_usage(where).free)
 

@@ -36,8 +36,8 @@ class Output:
         sys.stdout.flush()
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Print rows under their column names to stdout."""
-        table = Table(box=None, pad_edge=False)
+        """Print rows to stdout, under their column names if those have any."""
+        table = Table(box=None, pad_edge=False, show_header=any(columns))
         for column in columns:
             table.add_column(column, overflow="fold")  # a cut file name is of no use
         for row in rows:
@@ -65,3 +65,8 @@ class Output:
     def progress_wanted(self) -> bool:
         """Whether a progress bar may be drawn on stderr."""
         return sys.stderr.isatty() and self.verbosity >= 0 and not self.as_json
+
+
+def counted(count: int, noun: str) -> str:
+    """So many of something: "1 camera", "2 cameras"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

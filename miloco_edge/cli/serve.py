@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from miloco_edge import registry
+from miloco_edge.cli.ending import until_stopped
 from miloco_edge.cli.options import json_option, load_options
 from miloco_edge.cli.output import Output
 from miloco_edge.cli.sinks import sink_kinds
@@ -100,17 +101,18 @@ def serve_command(
             output.line({"listening": address, "model": facts.name})
         output.note(f"listening at {address}; loading {facts.name}")
 
-    run_module.run(
-        app,
-        host=host,
-        port=port,
-        limits=limits,
-        drain_s=drain_s,
-        certificate=tls_cert,
-        key=tls_key,
-        listening=listening,
-        alive=(lambda: None) if hub is None else hub.status,
-    )
+    with until_stopped():
+        run_module.run(
+            app,
+            host=host,
+            port=port,
+            limits=limits,
+            drain_s=drain_s,
+            certificate=tls_cert,
+            key=tls_key,
+            listening=listening,
+            alive=(lambda: None) if hub is None else hub.status,
+        )
 
 
 def _server() -> tuple[Any, ...]:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
+import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
+from miloco_edge.cli.ending import until_stopped
 from miloco_edge.cli.options import home_option, json_option
-from miloco_edge.cli.output import Output
+from miloco_edge.cli.output import Output, counted
 from miloco_edge.cli.sinks import sink_kinds
 from miloco_edge.errors import MilocoEdgeError
 from miloco_edge.hub import config
@@ -64,8 +63,7 @@ def watch_command(
     if camera is not None:
         raise click.UsageError("--camera goes with --replay")
     kinds = sink_kinds(home)
-    stop = threading.Event()
-    with _terminated(stop):
+    with until_stopped():
         engine = engine_for(home)
         try:
             output.note("loading the model")
@@ -75,10 +73,10 @@ def watch_command(
             engine.close()
             raise
         with hub, service(hub.status):
-            _watch(output, hub, stop)
+            _watch(output, hub)
 
 
-def _watch(output: Output, hub: Hub, stop: threading.Event) -> None:
+def _watch(output: Output, hub: Hub) -> NoReturn:
     newest: deque[Event] = deque(maxlen=8)
     live = not output.as_json and sys.stdout.isatty()
 
@@ -94,7 +92,8 @@ def _watch(output: Output, hub: Hub, stop: threading.Event) -> None:
     screens: AbstractContextManager[Any] = _screen() if live else nullcontext()
     with screens as screen:
         waited = 0.0
-        while not stop.wait(_REFRESH_S):
+        while True:
+            time.sleep(_REFRESH_S)
             waited += _REFRESH_S
             if waited >= _LOOK_AT_FILE_S:
                 waited = 0.0
@@ -123,7 +122,7 @@ def _replay(output: Output, home: Home, recording: Path, camera: str | None) -> 
                 output.text(sentence(event))
     finally:
         engine.close()
-    output.note(f"{told} events")
+    output.note(counted(told, "event"))
 
 
 class _Edited:
@@ -152,16 +151,6 @@ class _Edited:
         except OSError:  # an editor is about to put the new one there
             return None
         return status.st_mtime_ns, status.st_size
-
-
-@contextmanager
-def _terminated(stop: threading.Event) -> Iterator[None]:
-    """Let SIGTERM end the command cleanly, as a service manager asks."""
-    before = signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _screen() -> Any:

@@ -123,8 +123,10 @@ def check_memory(
     """Whether a model's weights and its KV cache fit."""
     needed = int(weight_bytes * (1 + _BUFFERS)) + kv_bytes
     if available_bytes is None or total_bytes is None:
-        return Finding("memory", "unknown", f"the model takes {gib(needed)}")
-    found = f"the model takes {gib(needed)} of {gib(total_bytes)}, {gib(available_bytes)} are free"
+        return Finding("memory", "unknown", f"the model takes {size(needed)}")
+    found = (
+        f"the model takes {size(needed)} of {size(total_bytes)}, {size(available_bytes)} are free"
+    )
     smaller = "quantize it smaller (`miloco-edge quantize --budget`), or lower --context"
     if needed > total_bytes:
         return Finding("memory", "problem", found, smaller)
@@ -171,12 +173,12 @@ def check_disk(where: str, free_bytes: int) -> Finding:
     """Whether there is room for models, the journal and temporary files."""
     if free_bytes < _LEAST_FREE_DISK:
         return Finding(
-            "disk", "warning", f"{gib(free_bytes)} are free at {where}",
+            "disk", "warning", f"{size(free_bytes)} are free at {where}",
             "free some space, or put models elsewhere with HF_HOME",
         )  # fmt: skip
-    return Finding("disk", "ok", f"{gib(free_bytes)} are free at {where}")
+    return Finding("disk", "ok", f"{size(free_bytes)} are free at {where}")
 
 
-def gib(nbytes: int) -> str:
-    """A size for a person."""
-    return f"{nbytes / 2**30:.1f} GiB"
+def size(nbytes: int) -> str:
+    """A size for a person: in GiB, and in MiB where it is less than one."""
+    return f"{nbytes / 2**30:.1f} GiB" if nbytes >= 1 << 30 else f"{nbytes / 2**20:.0f} MiB"

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from miloco_edge.engine.protocol import WindowEngine
-from miloco_edge.errors import MilocoEdgeError
+from miloco_edge.errors import ClosedError, MilocoEdgeError
 from miloco_edge.hub.hub import Hub
 from miloco_edge.serve.access import Access
 from miloco_edge.serve.answering import Serving
@@ -144,6 +144,8 @@ async def _load(serving: Serving) -> None:
     warm = asyncio.create_task(serving.decoders.warm())
     try:
         await asyncio.to_thread(serving.engine.load)
+    except ClosedError:
+        log.info("the server ends before the model is loaded")
     except MilocoEdgeError as error:
         log.error("the model could not be loaded: %s", error)
     finally:

@@ -83,12 +83,13 @@ def test_rules_are_replayed_over_a_recording(
     assert run([*arguments, "--camera", "cellar"]) == 2
 
 
-def spawn(home: Path) -> subprocess.Popen[str]:
+def spawn(home: Path, stderr: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "miloco_edge", "watch", "--config", str(home), "--json"],
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=stderr,
         text=True,
+        start_new_session=True,  # a process group of its own, as a terminal gives
     )
 
 
@@ -137,6 +138,37 @@ def test_kill_9_of_all_and_a_new_start(pair: Path, recording: Path, tmp_path: Pa
         assert watch.wait(10) == 0
         assert time.monotonic() - began < 5
     assert [e["id"] for e in query(tmp_path / "journal.sqlite")][: len(kept)] == kept
+
+
+ENDS = [(signal.SIGINT, 130), (signal.SIGTERM, 0)]
+
+
+@pytest.mark.parametrize(("told", "code"), ENDS)
+def test_who_stops_it_gets_no_error(
+    told: signal.Signals, code: int, pair: Path, recording: Path, tmp_path: Path
+) -> None:
+    with spawn(a_home(tmp_path, pair, recording), subprocess.PIPE) as watch:
+        first_event(watch)
+        os.killpg(watch.pid, told)
+        out, err = watch.communicate(timeout=30)
+    assert (watch.returncode, err) == (code, "loading the model\n")
+    assert all("error" not in json.loads(line) for line in out.splitlines())
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads /proc")
+@pytest.mark.parametrize(("told", "code"), ENDS)
+def test_who_stops_it_while_the_model_loads_gets_no_error(
+    told: signal.Signals, code: int, pair: Path, recording: Path, tmp_path: Path
+) -> None:
+    with spawn(a_home(tmp_path, pair, recording), subprocess.PIPE) as watch:
+        deadline = time.monotonic() + 60
+        while not (loading := children(watch.pid)):
+            assert time.monotonic() < deadline and watch.poll() is None
+            time.sleep(0.01)
+        os.killpg(watch.pid, told)
+        out, err = watch.communicate(timeout=30)
+    assert (watch.returncode, out, err) == (code, "", "loading the model\n")
+    assert all(gone(child) for child in loading)
 
 
 def test_the_journal_is_queried(

@@ -22,6 +22,7 @@ from miloco_edge.measure.checks import (
     check_memory,
     check_opencv,
     check_python,
+    size,
 )
 from miloco_edge.measure.probe import Probed, probe, read_failure
 
@@ -144,6 +145,22 @@ def test_the_clock() -> None:
 def test_the_disk() -> None:
     assert check_disk("/", 2 * GIB).status == "ok"
     assert check_disk("/", GIB // 2).fix
+
+
+def test_sizes_are_told_in_a_unit_that_shows_them() -> None:
+    assert (size(5 * GIB // 2), size(20 << 20)) == ("2.5 GiB", "20 MiB")
+
+
+def test_a_home_is_counted_and_its_folder_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("home.toml").write_text(
+        f'[camera.film]\nsource = "{CLIP}"\n[rule.a]\ntext = "A"\n[rule.b]\ntext = "B"\n'
+    )
+    home, _, disk = doctor._home(Path("home.toml"), ())
+    assert home.found == "1 camera, 2 rules"
+    assert disk.found.endswith(f"free at the journal, {tmp_path.resolve()}")
 
 
 def run(*args: object) -> Result:

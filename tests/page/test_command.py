@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from miloco_edge.cli.main import main
 from miloco_edge.page.guard import loopback
 
 # Loaded by the command's own Python at its start: every connection that it makes is written down.
@@ -78,8 +80,19 @@ def test_the_page_is_served_and_calls_nobody(pair: Path, tmp_path: Path) -> None
             page.send_signal(signal.SIGINT)
             said = page.stderr.read()
             assert page.wait(60) == 130, said
+        assert "interrupted" not in said, "Ctrl-C is its normal end"
+        assert page.stdout.read() == ""
     assert not list(uploads.iterdir()), "and it is gone"
     assert set(connections.read_text().split()) <= {"127.0.0.1", "local"}
+
+
+def test_without_gradio_it_fails_as_other_commands_do_without_their_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match="1"):
+        main(["demo"])
+    assert "hint: pip install 'miloco-edge[demo]'" in capsys.readouterr().err
 
 
 def test_a_port_that_is_taken_is_said(pair: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import logging
 import socket
 import threading
 import time
@@ -12,7 +13,9 @@ from typing import Any
 
 import pytest
 import uvicorn
+from starlette.testclient import TestClient
 
+from miloco_edge.errors import ClosedError
 from miloco_edge.serve.app import create_app
 from miloco_edge.serve.run import _bind, _patient, _Server
 from miloco_edge.serve.settings import Limits
@@ -115,6 +118,23 @@ def test_who_is_being_answered_may_end_when_the_server_stops(running: Running) -
     assert answered.status == 200 and b"One. Two." in answered.read()
     first.close()
     second.close()
+
+
+def test_a_server_that_ends_while_the_model_loads_reports_no_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Slow(Fake):
+        def load(self) -> None:
+            assert closed.wait(60)
+            raise ClosedError("expected an open engine, got one that was closed")
+
+        def close(self) -> None:
+            closed.set()
+
+    closed = threading.Event()
+    with TestClient(create_app(Slow(), FACTS)):
+        pass
+    assert [r.message for r in caplog.records if r.levelno >= logging.WARNING] == []
 
 
 @pytest.mark.parametrize(
