@@ -64,8 +64,9 @@ class Address:
             return cls("folder", text)
         elif Path(text).is_file():
             return cls("file", text)
+        said = "" if separator or not text else ": no such file or folder"
         raise NotFoundError(
-            f"expected a camera, got {masked(text)}",
+            f"expected a camera, got {masked(text)}{said}",
             hint=f"name it as {'://, '.join((*STREAMS, *WEB))}://, a USB camera's index, "
             "a device, a video file or a folder that receives pictures",
         )

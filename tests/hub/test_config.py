@@ -147,6 +147,7 @@ def test_an_empty_home_is_a_home(tmp_path: Path) -> None:
         ('text = "Someone came in"\n', "", 26, "rule.anyone", "expected text, got none"),
         ('"Someone came in"', '" "', 27, "rule.anyone.text", "a sentence"),
         ('source = 0', 'source = "ftp://x"', 13, "camera.hall.source", "expected a camera"),
+        ('source = 0', 'source = "no.mp4"', 13, "camera.hall.source", "no such file"),
         ('source = 0\n', "", 12, "camera.hall", "expected source, got none"),
         ("[camera.hall]", '[camera."the hall"]', 12, "camera.the hall", "expected a name of"),
         ('kind = "lines"', 'kind = "fax"', 34, "sink.log.kind", "or webhook, got 'fax'"),

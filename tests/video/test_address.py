@@ -41,6 +41,14 @@ def test_what_is_no_camera(source: str) -> None:
     assert "s3cret" not in f"{caught.value} {caught.value.hint}"
 
 
+def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match=r"none\.mp4: no such file or folder$"):
+        Address.parse(str(tmp_path / "none.mp4"))
+    with pytest.raises(NotFoundError) as caught:
+        Address.parse("ftp://cam/1")
+    assert "no such file" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "url",
     [
