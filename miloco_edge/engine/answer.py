@@ -11,13 +11,11 @@ from typing import TypedDict
 from miloco_edge.engine.branch import Branch, Tokens, decode, share
 from miloco_edge.engine.generate import Generation, Generator, cells_needed
 from miloco_edge.engine.interrupt import Interrupt, StopReason
+from miloco_edge.engine.plan import SIDE_BY_SIDE
 from miloco_edge.llama import Context, Interrupted, Run
 from miloco_edge.prompt import Piece, Turn
 from miloco_edge.prompt.grounding import Grounding
 from miloco_edge.types import Answer, Budget, Sampling, Timings, Usage
-
-SIDE_BY_SIDE = 16
-"""Most answers that are generated at the same time."""
 
 EmitMany = Callable[[int, Piece | Answer], None]
 """Takes the number of a question and a piece of its answer, and at last the whole of it."""

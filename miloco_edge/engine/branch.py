@@ -58,16 +58,21 @@ def common(suffixes: Sequence[Tokens]) -> int:
     return int(differs.argmax()) if differs.any() else shortest
 
 
+def together(suffixes: Sequence[Tokens]) -> int:
+    """Tokens of all suffixes where their common beginning is computed once."""
+    if not suffixes:
+        return 0
+    shared = common(suffixes)
+    return shared + sum(len(suffix) - shared for suffix in suffixes)
+
+
 def fitting(suffixes: Sequence[Tokens], tokens: int) -> int:
     """How many of the suffixes, from the first on, are at most so many tokens; at least one.
 
     What all of those have in common counts once: a little more than `share` leaves.
     """
     count = 1
-    while count < len(suffixes):
-        shared = common(suffixes[: count + 1])
-        if shared + sum(len(s) - shared for s in suffixes[: count + 1]) > tokens:
-            break
+    while count < len(suffixes) and together(suffixes[: count + 1]) <= tokens:
         count += 1
     return count
 

@@ -18,6 +18,8 @@ from miloco_edge.types import Degraded
 
 ANSWER_TOKENS, THINKING_TOKENS = 512, 1024
 """Most of an answer and of a thought unless the budget says otherwise."""
+SIDE_BY_SIDE = 16
+"""Most answers that are generated at the same time."""
 SHORT_ANSWER, FEW_WORDS = 32, 8
 """Tokens of an answer."""
 LEAST_THOUGHT = 16
@@ -67,9 +69,9 @@ class Ahead:
     """What comes after the look, in tokens."""
 
     question_tokens: int = 0
-    """Of all questions, what they have in common once."""
+    """Of all questions, what those that are answered side by side have in common once."""
     questions: int = 0
-    """Answers generated side by side."""
+    """Answers, generated side by side or, where they are many, one group after the other."""
     rule_tokens: int = 0
     """Of all rules, what they have in common once."""
     thinking_tokens: int = 0
@@ -132,8 +134,15 @@ class Costs:
         if ahead.questions:
             after = depth + ahead.question_tokens
             seconds += self.rates.prefill_s(ahead.question_tokens, depth)
-            seconds += self.rates.tokens_s(tokens, after, beside=ahead.questions)
+            seconds += answers_s(self.rates, tokens, after, ahead.questions)
         return seconds
+
+
+def answers_s(rates: Rates, tokens: int, depth: int, questions: int) -> float:
+    """Seconds of answers of so many tokens each, as many side by side as there may be."""
+    groups, rest = divmod(questions, SIDE_BY_SIDE)
+    seconds = groups * rates.tokens_s(tokens, depth, beside=SIDE_BY_SIDE)
+    return seconds + (rates.tokens_s(tokens, depth, beside=rest) if rest else 0.0)
 
 
 def plan(views: Iterable[View | None], ahead: Ahead, seconds: float, costs: Costs) -> Plan:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from miloco_edge.engine.branch import Tokens, common
+from miloco_edge.engine.branch import Tokens, together
 from miloco_edge.engine.gauge import QUICK, THOROUGH, Thoroughness, gauge, quick_guess_s
 from miloco_edge.engine.interrupt import Interrupt
 from miloco_edge.engine.look import Lookout, Prefilled
@@ -16,11 +16,13 @@ from miloco_edge.engine.pace import Pace
 from miloco_edge.engine.plan import (
     ANSWER_TOKENS,
     SHORT_ANSWER,
+    SIDE_BY_SIDE,
     THINKING_TOKENS,
     Ahead,
     Costs,
     Plan,
     View,
+    answers_s,
     budgets,
     given_up_in_answer,
     plan,
@@ -75,7 +77,7 @@ def ahead_of(lookout: Lookout, facts: ChatFacts, intent: Intent, budget: Budget)
 
     thinking = THINKING_TOKENS if budget.thinking_tokens is None else budget.thinking_tokens
     return Ahead(
-        question_tokens=together([suffix(q, think=intent.think) for q in intent.questions]),
+        question_tokens=in_groups([suffix(q, think=intent.think) for q in intent.questions]),
         questions=len(intent.questions),
         rule_tokens=together([suffix(rule_question(rule)) for rule in intent.rules]),
         thinking_tokens=thinking if intent.think and facts.thinks else 0,
@@ -83,12 +85,10 @@ def ahead_of(lookout: Lookout, facts: ChatFacts, intent: Intent, budget: Budget)
     )
 
 
-def together(suffixes: Sequence[Tokens]) -> int:
-    """Tokens of all suffixes where their common beginning is computed once."""
-    if not suffixes:
-        return 0
-    shared = common(suffixes)
-    return shared + sum(len(suffix) - shared for suffix in suffixes)
+def in_groups(questions: Sequence[Tokens]) -> int:
+    """Tokens of all questions, what those answered side by side have in common once."""
+    starts = range(0, len(questions), SIDE_BY_SIDE)
+    return sum(together(questions[i : i + SIDE_BY_SIDE]) for i in starts)
 
 
 def plan_look(
@@ -171,7 +171,7 @@ class Foreseen:
         if self.rates is None:
             return 0.0
         after = self.depth + self.ahead.question_tokens
-        return self.rates.tokens_s(1, after, beside=max(1, self.ahead.questions))
+        return self.rates.tokens_s(1, after, beside=min(self.ahead.questions, SIDE_BY_SIDE))
 
     def told(self, answer: Answer) -> Answer:
         """An answer, with what it was thought to take and what it did without."""
@@ -213,7 +213,7 @@ class Foreseen:
         """The first of them is chosen by what the question's prefill gave."""
         assert self.rates is not None
         after = self.depth + self.ahead.question_tokens
-        return self.rates.tokens_s(max(0, tokens - 1), after, beside=self.ahead.questions)
+        return answers_s(self.rates, max(0, tokens - 1), after, self.ahead.questions)
 
 
 def fitted_for_deadline(fitted: FittedClip, made: Plan) -> FittedClip:

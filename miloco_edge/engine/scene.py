@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from miloco_edge.engine.answer import Ask, EmitMany, answer_all
 from miloco_edge.engine.answer import AskOptions as AskOptions
+from miloco_edge.engine.branch import together
 from miloco_edge.engine.decide import Decided, DecideOptions, HasText, judge, unknown
 from miloco_edge.engine.economy import Savings
 from miloco_edge.engine.ground import ground
@@ -25,7 +26,7 @@ from miloco_edge.engine.odds import MAX_OUTSIDE_MASS, TIMED_TOKENS, Reader
 from miloco_edge.engine.plan import ANSWER_TOKENS as ANSWER_TOKENS
 from miloco_edge.engine.plan import THINKING_TOKENS as THINKING_TOKENS
 from miloco_edge.engine.plan import Ahead
-from miloco_edge.engine.planner import Foreseen, together
+from miloco_edge.engine.planner import Foreseen, in_groups
 from miloco_edge.engine.stream import AnswerStream
 from miloco_edge.engine.worker import Request, Worker
 from miloco_edge.errors import ClosedError
@@ -310,7 +311,7 @@ class Scene:
             self._suffix(text, options.get("history", ()), think=think) for text in questions
         ]
         ahead = Ahead(
-            question_tokens=together(suffixes),
+            question_tokens=in_groups(suffixes),
             questions=len(questions),
             thinking_tokens=_default(budget.thinking_tokens, THINKING_TOKENS) if think else 0,
             answer_tokens=_default(budget.answer_tokens, ANSWER_TOKENS),

@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from miloco_edge import Clip
+from miloco_edge.engine.branch import together
 from miloco_edge.engine.pace import Pace
 from miloco_edge.engine.plan import (
     FEW_WORDS,
     SHORT_ANSWER,
+    SIDE_BY_SIDE,
     Ahead,
     Costs,
     Plan,
@@ -22,9 +24,9 @@ from miloco_edge.engine.plan import (
     given_up_in_answer,
     plan,
 )
-from miloco_edge.engine.planner import together, ways_to_show
+from miloco_edge.engine.planner import Foreseen, in_groups, ways_to_show
 from miloco_edge.engine.rates import Figure, Rates, rates_of
-from miloco_edge.types import Preprocessor
+from miloco_edge.types import Answer, Preprocessor, Timings, Usage
 
 BIG = Rates(3e-9, (0.05, 6e-3, 8e-6), (0.2, 0.012, 1e-7), (0.24, 1e-6), 512)
 """About a model of 7B parameters on two cores."""
@@ -230,3 +232,23 @@ def test_what_questions_have_in_common_counts_once() -> None:
     assert together([]) == 0
     assert together([tokens(1, 2, 3)]) == 3
     assert together([tokens(1, 2, 3), tokens(1, 2, 4, 5)]) == 5
+
+
+def test_more_questions_than_go_side_by_side_take_turns() -> None:
+    def answers_s(questions: int) -> float:
+        seen = Foreseen(Ahead(questions=questions), 1000, BIG, None)
+        usage, timings = Usage(completion_tokens=51), Timings()
+        told = seen.told(Answer("?", "", None, "length", usage, timings))
+        after = Costs(BIG, 128, 1000).after_s(None, Ahead(questions=questions), 50)
+        assert told.timings.predicted_s == pytest.approx(after)
+        return after
+
+    full = answers_s(SIDE_BY_SIDE)
+    assert answers_s(2 * SIDE_BY_SIDE) == pytest.approx(2 * full)
+    assert answers_s(2 * SIDE_BY_SIDE + 1) == pytest.approx(2 * full + answers_s(1))
+    full_s, more_s = (
+        Foreseen(Ahead(questions=n), 1000, BIG, None).token_s for n in (SIDE_BY_SIDE, 40)
+    )
+    assert more_s == full_s > 0, "of a token of those that are side by side"
+    questions = [np.array([1, 2, 3, i], np.int32) for i in range(SIDE_BY_SIDE + 1)]
+    assert in_groups(questions) == together(questions) + 3, "what they share is read once a turn"
