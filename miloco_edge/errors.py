@@ -129,11 +129,13 @@ class ModelLoadError(EngineError):
 
 
 class ContextFullError(EngineError):
-    """The request needs more KV cells than the context has left."""
+    """The request needs more KV cells, or sequences, than the context has left."""
 
-    def __init__(self, needed: int, available: int, *, hint: str | None = None) -> None:
+    def __init__(
+        self, needed: int, available: int, *, of: str = "tokens", hint: str | None = None
+    ) -> None:
         super().__init__(
-            f"expected at most {available} more tokens in the context, got {needed}", hint=hint
+            f"expected at most {available} more {of} in the context, got {needed}", hint=hint
         )
         self.needed = needed
         self.available = available

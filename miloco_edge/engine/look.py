@@ -17,6 +17,7 @@ from miloco_edge.engine.interrupt import Interrupt, Stopped, StopReason
 from miloco_edge.engine.pace import Pace
 from miloco_edge.engine.prefix import Prefixes
 from miloco_edge.engine.reel import Reel, Reels
+from miloco_edge.engine.spent import Spent
 from miloco_edge.llama import TOKEN_PIXELS, Context, Interrupted, TextModel, VisionEncoder
 from miloco_edge.prompt import Text, grid_positions, next_position, opening, temporal_step
 from miloco_edge.prompt.chat import VISION_END, VISION_START
@@ -85,7 +86,7 @@ class Lookout:
         cells.
         """
         if (reason := interrupt.reason()) is not None:
-            return _cut_short(reason, vision_s=0.0)
+            return _cut_short(reason, Spent())
         if clip is None:
             begun, position, cached = self.opening(system, media=False)
             sequence = self.context.new_sequence(copy_of=begun)
@@ -115,27 +116,27 @@ class Lookout:
 
     def _again(self, key: tuple[object, ...]) -> Prefilled:
         """A scene that was kept, as new."""
-        self._kept.move_to_end(key)
-        kept = self._kept[key]
+        kept = self._kept.pop(key)  # so that it does not give way to its own copy
+        try:
+            sequence = self.context.new_sequence(copy_of=kept.sequence)
+        finally:
+            self._kept[key] = kept
         return replace(
-            kept,
-            sequence=self.context.new_sequence(copy_of=kept.sequence),
-            cached_tokens=kept.tokens,
-            vision_s=0.0,
-            prefill_s=0.0,
+            kept, sequence=sequence, cached_tokens=kept.tokens, vision_s=0.0, prefill_s=0.0
         )
 
     def _look_at_video(
         self, clip: FittedClip, system: str, step: int, economy: Economy, interrupt: Interrupt
     ) -> Prefilled:
         """Lay the video's pairs, all of them or those that the window before did not have."""
-        started = encoded = interrupt.clock()
+        spent = Spent()
         keys = _contents(clip)
         header = (system, step, clip.size, economy)
         known, cached = 0, 0
         taken = self._reels.take(header, keys, economy.streaming)
         if taken is None:
-            begun, base, cached = self.opening(system, media=True)
+            with spent.on("prefill_s", interrupt.clock):
+                begun, base, cached = self.opening(system, media=True)
             size = clip.size[1] // TOKEN_PIXELS, clip.size[0] // TOKEN_PIXELS
             reel = Reel(header, self.context.new_sequence(copy_of=begun), base, step, size)
         else:
@@ -153,9 +154,9 @@ class Lookout:
                 # Before the ViT, which may take a minute.
                 self.context.reserve(len(chosen) * reel.size[0] * reel.size[1])
                 wanted = {i: (fresh[i], keys[known + i]) for i in chosen}
-                visual = self._encode_in_time(wanted, reel.base + reel.cells, interrupt)
+                with spent.on("vision_s", interrupt.clock):
+                    visual = self._encode_in_time(wanted, reel.base + reel.cells, interrupt)
                 late, chosen = len(chosen) - len(visual), sorted(visual)
-                encoded = interrupt.clock()
                 pruned = 0
                 if chosen:
                     embeddings = np.stack([visual[i].embeddings for i in chosen])
@@ -164,13 +165,14 @@ class Lookout:
                         kept = self.control.permuted(kept.ravel()).reshape(kept.shape)
                     pruned = int((~kept).sum())
                     indices = [reel.first + known + i for i in chosen]
-                    before = reel.base + reel.cells
-                    reel.lay(self.context, indices, embeddings, kept, interrupt)
-                    self._learn_prefill(int(kept.sum()), before, interrupt.clock() - encoded)
+                    before, began = reel.base + reel.cells, interrupt.clock()
+                    with spent.on("prefill_s", interrupt.clock):
+                        reel.lay(self.context, indices, embeddings, kept, interrupt)
+                    self._learn_prefill(int(kept.sum()), before, interrupt.clock() - began)
                     reel.last = fresh[chosen[-1]]
             except BaseException as error:
                 self.context.drop_sequence(reel.sequence)
-                return _stopped(error, interrupt, vision_s=encoded - started)
+                return _stopped(error, interrupt, spent)
         sequence = reel.sequence
         if economy.streaming and not late and self.context.free_sequences > 2:
             sequence = self.context.new_sequence(copy_of=reel.sequence)
@@ -182,8 +184,8 @@ class Lookout:
             tokens=reel.base + reel.cells,
             visual_tokens=reel.cells,
             cached_tokens=cached,
-            vision_s=encoded - started,
-            prefill_s=interrupt.clock() - encoded,
+            vision_s=spent.vision_s,
+            prefill_s=spent.prefill_s,
             savings=Savings(
                 pairs=len(keys),
                 static=len(fresh) - len(chosen) - late,
@@ -196,30 +198,33 @@ class Lookout:
 
     def _look_at_pictures(self, clip: FittedClip, system: str, interrupt: Interrupt) -> Prefilled:
         """Decode pictures one after another, each between markers of its own."""
-        started = encoded = interrupt.clock()
-        begun, position, cached = self.opening(system, media=True)
+        spent = Spent()
+        with spent.on("prefill_s", interrupt.clock):
+            begun, position, cached = self.opening(system, media=True)
         tokens = position + clip.visual_tokens
         between = self.model.tokenize(VISION_END + VISION_START, special=True)
         self.context.reserve(clip.visual_tokens)
         sequence = self.context.new_sequence(copy_of=begun)
         with interrupt.armed(self.context.abort):
             try:
-                visual = [self._encode(p, content_key(p), interrupt) for p in clip.patches]
-                encoded, before = interrupt.clock(), position
-                for i, picture in enumerate(visual):
-                    if i > 0:
-                        self.context.decode_tokens(sequence, between, position, interrupt.check)
-                        position += len(between)
-                        tokens += len(between)
-                    places = grid_positions(position, picture.grid)
-                    self.context.decode_visual(
-                        sequence, picture.embeddings, places, interrupt.check
-                    )
-                    position = next_position(position, picture.grid)
-                self._learn_prefill(tokens - before, before, interrupt.clock() - encoded)
+                with spent.on("vision_s", interrupt.clock):
+                    visual = [self._encode(p, content_key(p), interrupt) for p in clip.patches]
+                before, began = position, interrupt.clock()
+                with spent.on("prefill_s", interrupt.clock):
+                    for i, picture in enumerate(visual):
+                        if i > 0:
+                            self.context.decode_tokens(sequence, between, position, interrupt.check)
+                            position += len(between)
+                            tokens += len(between)
+                        places = grid_positions(position, picture.grid)
+                        self.context.decode_visual(
+                            sequence, picture.embeddings, places, interrupt.check
+                        )
+                        position = next_position(position, picture.grid)
+                self._learn_prefill(tokens - before, before, interrupt.clock() - began)
             except BaseException as error:
                 self.context.drop_sequence(sequence)
-                return _stopped(error, interrupt, vision_s=encoded - started)
+                return _stopped(error, interrupt, spent)
         return Prefilled(
             sequence,
             position,
@@ -227,8 +232,8 @@ class Lookout:
             tokens=tokens,
             visual_tokens=clip.visual_tokens,
             cached_tokens=cached,
-            vision_s=encoded - started,
-            prefill_s=interrupt.clock() - encoded,
+            vision_s=spent.vision_s,
+            prefill_s=spent.prefill_s,
         )
 
     def tokenize(self, pieces: list[Text]) -> NDArray[np.int32]:
@@ -278,18 +283,21 @@ class Lookout:
             _, (sequence, _) = self._openings.popitem()
             self.context.drop_sequence(sequence)
 
-    def _give_way(self, cells: int) -> None:
-        """Drop kept scenes, then videos that may go on, then the oldest system prompts.
+    def _give_way(self) -> bool:
+        """Drop a kept scene, else a video that may go on, else a system prompt; the oldest.
 
-        The newest prompt stays, which is built on.
+        Whether there was one. The newest prompt stays, which is built on.
         """
-        while self._kept and cells > self.context.free_cells:
+        if self._kept:
             self._drop_oldest_kept()
-        while cells > self.context.free_cells and self._reels.drop_oldest():
-            pass
-        while len(self._openings) > 1 and cells > self.context.free_cells:
+            return True
+        if self._reels.drop_oldest():
+            return True
+        if len(self._openings) > 1:
             _, (oldest, _) = self._openings.popitem(last=False)
             self.context.drop_sequence(oldest)
+            return True
+        return False
 
     def _drop_oldest_kept(self) -> None:
         _, oldest = self._kept.popitem(last=False)
@@ -369,14 +377,14 @@ def _is_whole(prefilled: Prefilled) -> bool:
     return prefilled.stopped is None and late == 0
 
 
-def _cut_short(reason: StopReason, *, vision_s: float) -> Prefilled:
-    return Prefilled(-1, 0, "", 0, 0, 0, vision_s, 0.0, stopped=reason)
+def _cut_short(reason: StopReason, spent: Spent) -> Prefilled:
+    return Prefilled(-1, 0, "", 0, 0, 0, spent.vision_s, spent.prefill_s, stopped=reason)
 
 
-def _stopped(error: BaseException, interrupt: Interrupt, *, vision_s: float) -> Prefilled:
+def _stopped(error: BaseException, interrupt: Interrupt, spent: Spent) -> Prefilled:
     """What a look that was stopped amounts to; any other error is raised."""
     if isinstance(error, Stopped):
-        return _cut_short(error.reason, vision_s=vision_s)
+        return _cut_short(error.reason, spent)
     if isinstance(error, Interrupted):
-        return _cut_short(interrupt.reason() or "cancelled", vision_s=vision_s)
+        return _cut_short(interrupt.reason() or "cancelled", spent)
     raise error

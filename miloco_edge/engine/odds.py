@@ -13,7 +13,15 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from miloco_edge.engine.branch import Branch, Tokens, common, decode, fitting, share
+from miloco_edge.engine.branch import (
+    Branch,
+    Tokens,
+    common,
+    decode,
+    fitting,
+    share,
+    together,
+)
 from miloco_edge.engine.interrupt import Interrupt, Stopped
 from miloco_edge.errors import NonFiniteError
 from miloco_edge.llama import Context, Interrupted, Run, TextModel, log_softmax
@@ -140,9 +148,10 @@ class Reader:
 
     def _together(self, suffixes: Sequence[Tokens], most: int) -> int:
         """How many of the suffixes go into the cache together, with an empty thought each."""
-        free = max(1, self._context.free_sequences - 2)
-        cells = self._context.free_cells - min(len(suffixes), free) * len(self._empty_think)
-        return fitting(suffixes[:free], min(most, cells))
+        suffixes = suffixes[: max(1, self._context.free_sequences - 2)]
+        thoughts = len(suffixes) * len(self._empty_think)
+        cells = self._context.make_room(min(most, together(suffixes)) + thoughts) - thoughts
+        return fitting(suffixes, min(most, cells))
 
     def _read_group(
         self,

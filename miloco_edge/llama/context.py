@@ -99,8 +99,9 @@ class Context:
         self._free_sequences = list(range(n_seq - 1, -1, -1))
         self._own_cells: dict[int, int] = {}
         self._copy_of: dict[int, int] = {}
-        self.give_way: Callable[[int], None] = lambda cells: None
-        """Called with a number of cells that are wanted and not free; may drop sequences."""
+        self.give_way: Callable[[], bool] = lambda: False
+        """Called where cells or sequences are wanted and not free: drops a sequence that nobody
+        uses, and says whether there was one. Never the one that is being copied."""
 
     def close(self) -> None:
         """Free the cache; a second call does nothing."""
@@ -119,9 +120,14 @@ class Context:
         return self.n_ctx - sum(self._own_cells.values())
 
     def new_sequence(self, copy_of: int | None = None) -> int:
-        """An empty sequence, or one that shares the cells of another."""
-        if not self._free_sequences:
-            raise ContextFullError(1, 0, hint="close scenes that are no longer needed")
+        """An empty sequence, or one that shares the cells of another.
+
+        Raises ContextFullError where there are as many as there may be.
+        """
+        if not self._free_sequences and not self.give_way():
+            raise ContextFullError(
+                1, 0, of="scenes and answers", hint="close scenes that are no longer needed"
+            )
         sequence = self._free_sequences.pop()
         self._own_cells[sequence] = 0
         if copy_of is not None:
@@ -187,11 +193,15 @@ class Context:
         """Whether there are copies of a sequence."""
         return sequence in self._copy_of.values()
 
+    def make_room(self, cells: int) -> int:
+        """Have what nobody uses give way to `cells` more tokens; how many fit then."""
+        while cells > self.free_cells and self.give_way():
+            pass
+        return self.free_cells
+
     def reserve(self, cells: int) -> None:
         """Raise ContextFullError unless `cells` more tokens fit."""
-        if cells > self.free_cells:
-            self.give_way(cells)
-        if cells > self.free_cells:
+        if cells > self.make_room(cells):
             raise ContextFullError(
                 cells,
                 self.free_cells,

@@ -220,3 +220,29 @@ def test_a_window_is_predicted_as_a_whole(engine: Engine, fresh: Clip) -> None:
         replace(fresh, source="again"), "Who?", budget=Budget(seconds=120, answer_tokens=4)
     ).result()
     assert answer.timings.predicted_s is not None and answer.timings.predicted_s > 0
+
+
+def test_a_look_that_was_stopped_says_what_it_took(
+    engine: Engine, lookout: Lookout, fresh: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lookout.pace = None
+    clock, vision, context = Clock(monkeypatch), type(engine._loaded.vision), type(lookout.context)
+    encode, lay = vision.encode, context.decode_visual
+
+    def slow(self: Any, frames: Any) -> Any:
+        clock.skipped += 30
+        return encode(self, frames)
+
+    def slow_lay(self: Any, *arguments: Any) -> None:
+        clock.skipped += 100
+        lay(self, *arguments)
+
+    monkeypatch.setattr(vision, "encode", slow)
+    monkeypatch.setattr(context, "decode_visual", slow_lay)
+    monkeypatch.setattr(vision, "predict_seconds", lambda *_: 30.0)
+    with engine.look(fresh, budget=Budget(seconds=50, visual_tokens=192)) as scene:
+        assert not scene.complete
+        assert 30 <= (scene.timings.vision_s or 0) < 50 and (scene.timings.prefill_s or 0) < 1
+    with engine.look(fresh, budget=Budget(seconds=150, visual_tokens=192)) as scene:
+        assert not scene.complete
+        assert 60 <= (scene.timings.vision_s or 0) < 90 and (scene.timings.prefill_s or 0) >= 100

@@ -382,29 +382,3 @@ def test_an_answer_ends_at_a_stop(engine: Engine, clip: Clip) -> None:
     assert shown.strip() == cut.text.strip()
     assert cut.finish_reason == "stop"
     assert cut.usage.completion_tokens < 24
-
-
-def test_system_prompts_give_way_to_what_is_asked(pair: Path) -> None:
-    """Home Assistant's changes with each question: the time is in it."""
-    with Engine.load(pair, threads=1, context=600) as engine:
-        context = engine._loaded.context
-        for minute in range(8):
-            system = f"It is 12:{minute:02}. " + "The lamp is off. " * 6
-            with engine.look(None, system=system) as scene:
-                answer = scene.ask("Which lamps?", budget=Budget(answer_tokens=200))
-            assert answer.finish_reason in ("stop", "length")
-        engine.forget()
-        assert sum(context._own_cells.values()) == 0 and not context._copy_of
-
-
-def test_cells_that_are_shared_are_counted_until_the_last_goes(pair: Path) -> None:
-    with Engine.load(pair, threads=1, context=600) as engine:
-        first = engine.look(None, system="One. " * 20)
-        context = engine._loaded.context
-        free = context.free_cells
-        engine.forget()  # the opening goes, the scene that was copied from it stays
-        held = context.n_ctx - context.free_cells
-        assert held >= first.usage.prompt_tokens and context.free_cells >= free
-        first.close()
-        engine.forget()
-        assert context.free_cells == context.n_ctx

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from miloco_edge import Clip, Engine
@@ -185,16 +184,3 @@ def test_a_clip_that_was_asked_about_is_not_looked_at_again(local: LocalEngine, 
     assert again.usage.prompt_tokens == first.usage.prompt_tokens
     other = local.ask(clip, "Who?", budget=budget, system="Be brief.").result()
     assert other.usage.cached_tokens < 288, "another system prompt is another scene"
-
-
-def test_what_is_kept_gives_way(local: LocalEngine, clip: Clip) -> None:
-    budget = Budget(answer_tokens=4)
-    for i in range(3):
-        shifted = Clip.from_frames([np.roll(f.pixels, i, 0) for f in clip.frames], 2.0)
-        local.ask(shifted, "Who?", budget=budget).result()
-    local.load()
-    context = local._loaded()._loaded.context
-    assert context.free_cells < 2048 - 2 * 288
-    local.ask(None, "Tell a story.", budget=Budget(answer_tokens=1700)).result()
-    local._loaded().forget()
-    assert context.free_cells == 2048 and not context._copy_of
