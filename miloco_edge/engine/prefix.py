@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,6 +26,8 @@ MOST_FILES = 8
 """Of all models; the one that was used longest ago goes first."""
 _MAGIC = b"miloco-edge prefix 1\n"
 _DIGEST = 32
+_FORSAKEN_S = 3600.0
+"""Nobody writes for so long."""
 
 
 class Prefixes:
@@ -64,18 +67,24 @@ class Prefixes:
         """Write the KV of a sequence that holds `tokens` and nothing else, whole or not at all."""
         state = context.state(sequence)
         path = self._path(tokens)
-        part = path.with_suffix(f".{os.getpid()}")
+        part = path.with_suffix(f".{os.getpid()}.part")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             part.write_bytes(_MAGIC + self._digest(tokens, state) + state)
             part.replace(path)
             files = sorted(self._folder.glob("*.kv"), key=lambda file: file.stat().st_mtime)
-            for old in files[:-MOST_FILES]:
+            for old in [*files[:-MOST_FILES], *self._forsaken()]:
                 old.unlink(missing_ok=True)
         except OSError as error:  # a full or read-only disk costs the next start half a second
             log.warning("%s: %s; the system prompt is not kept", path, error)
+        finally:
             with contextlib.suppress(OSError):
-                part.unlink()
+                part.unlink(missing_ok=True)
+
+    def _forsaken(self) -> list[Path]:
+        """What processes left half written that were killed meanwhile."""
+        parts = self._folder.glob("*.part")
+        return [part for part in parts if time.time() - part.stat().st_mtime > _FORSAKEN_S]
 
     def _path(self, tokens: NDArray[np.int32]) -> Path:
         name = hashlib.blake2b(self._key + tokens.tobytes(), digest_size=12).hexdigest()

@@ -132,8 +132,11 @@ def write_profile(profile: Profile, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}")
     document = {"schema": SCHEMA, **asdict(profile)}
-    part.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", "utf-8")
-    part.replace(path)
+    try:
+        part.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", "utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def read_profile(path: Path) -> Profile | None:

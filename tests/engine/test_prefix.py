@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,6 +72,39 @@ def test_so_many_files_and_no_more(pair: Path, folder: Path) -> None:
         for number in range(MOST_FILES + 2):
             engine.look(system=f"You are number {number}.").close()
     assert len(list(folder.iterdir())) == MOST_FILES
+
+
+def test_nothing_half_written_stays(
+    pair: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder.mkdir()
+    killed, writing = folder / "a.1.part", folder / "b.2.part"
+    for part in (killed, writing):
+        part.write_bytes(b"half")
+    os.utime(killed, (0, 0))
+    real = Path.write_bytes
+
+    def full(path: Path, data: bytes) -> int:
+        real(path, data[:100])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with caplog.at_level(logging.WARNING), load(pair, folder) as engine:
+        assert {path.name for path in folder.iterdir()} == {"a.1.part", "b.2.part"}
+        assert "No space left" in caplog.text
+
+        def interrupted(path: Path, data: bytes) -> int:
+            real(path, data[:100])
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(Path, "write_bytes", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            engine.look()
+        assert len(list(folder.iterdir())) == 2
+        monkeypatch.undo()
+        engine.look(system="Be brief.").close()
+    assert sorted(path.suffix for path in folder.iterdir()) == [".kv", ".part"]
+    assert writing.exists() and not killed.exists()
 
 
 def test_a_folder_that_cannot_be_written_is_said(
