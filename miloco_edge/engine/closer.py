@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 from miloco_edge.engine.economy import Closer
+from miloco_edge.engine.planner import both
 from miloco_edge.engine.protocol import Seen
 from miloco_edge.types import Decision, Timings, Usage
 
@@ -30,10 +31,11 @@ def look_twice(closer: Closer, rules: Sequence[str], look: Look) -> Seen:
     for i, made in zip(doubtful, close.decisions, strict=True):
         if made.answer != "unknown" or decisions[i].answer == "unknown":
             decisions[i] = made
+    predicted_s = both(seen.timings.predicted_s, close.timings.predicted_s)
     return Seen(
         tuple(decisions),
         _sum(seen.usage, close.usage),
-        _sum(seen.timings, close.timings),
+        replace(_sum(seen.timings, close.timings), predicted_s=predicted_s),
         close.degraded,
     )
 

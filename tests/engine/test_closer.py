@@ -52,6 +52,17 @@ def test_only_what_is_in_doubt_is_looked_at_again() -> None:
     assert seen.timings == Timings(vision_s=1.25, total_s=2.5)
 
 
+@pytest.mark.parametrize(("close_s", "both_s"), [(2.0, 3.0), (None, None)])
+def test_both_looks_are_predicted_or_none(close_s: float | None, both_s: float | None) -> None:
+    def look(rules: Sequence[str], share: float) -> Seen:
+        made = tuple(Decision(rule, "yes", 0.6, 0.0, "logits") for rule in rules)
+        predicted_s = 1.0 if share < 1 else close_s
+        return Seen(made, Usage(), Timings(total_s=1.0, predicted_s=predicted_s))
+
+    seen = look_twice(Closer(), RULES, look)
+    assert (seen.timings.total_s, seen.timings.predicted_s) == (2.0, both_s)
+
+
 @pytest.mark.parametrize(("enough", "looks"), [(0.75, 1), (0.8, 2), (1.0, 2)])
 def test_enough_rules_that_are_decided_are_enough(enough: float, looks: int) -> None:
     odds: dict[str, float | None] = {"reading": 0.9, "sleeping": 0.6, "eating": 0.1, "gone": 0.02}
