@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.host import describe_host
+from benchmarks.outcome import keep, say_where
 from miloco_edge import Budget, Clip, Economy, Engine
 from miloco_edge.engine.cache import EmbeddingCache
 from miloco_edge.engine.closer import look_twice
@@ -149,11 +149,15 @@ class Bench:
 
 
 def _run_up(engine: Engine, clip: Clip, economy: Economy) -> None:
-    """Look at all windows before the clip: its frames backwards, one pair after the other."""
+    """Look at all windows before the clip: its frames backwards, one pair after the other.
+
+    A last frame without another is a pair in the clip alone: before it, pairs are whole.
+    """
     pixels = [frame.pixels for frame in clip.frames]
-    film = [*reversed(pixels), *pixels]
-    for start in range(0, len(pixels), 2):
-        window = Clip.from_frames(film[start : start + len(pixels)], clip.fps, clip.times_s)
+    odd = len(pixels) % 2
+    film = [*reversed(pixels[odd:]), *pixels]
+    for start in range(0, len(pixels) - odd, 2):
+        window = Clip.from_frames(film[start : start + len(pixels) + odd], clip.fps)
         engine.look(window, budget=Budget(visual_tokens=VISUAL_TOKENS), economy=economy).close()
 
 
@@ -271,8 +275,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("model", help="model reference")
     parser.add_argument("--manifest", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--markdown", type=Path)
+    say_where(parser)
     parser.add_argument("--limit", type=int, help="take so many questions of the manifest")
     parser.add_argument(
         "--still", type=int, default=0, help="let so many pairs of stillness go before each clip"
@@ -300,10 +303,7 @@ def main() -> None:
         "still_pairs_before": arguments.still,
         "measures": result,
     }
-    arguments.out.write_text(json.dumps(document, indent=1) + "\n")
-    print(markdown(result))
-    if arguments.markdown:
-        arguments.markdown.write_text(markdown(result))
+    keep(document, markdown(result), arguments)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ less than 0.1 apart in log probability.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -32,6 +31,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.host import describe_host, peak_resident_bytes
+from benchmarks.outcome import keep, say_where
 from miloco_edge import Budget, Clip, Economy, Engine, Sampling
 from miloco_edge.engine import log_softmax
 from miloco_edge.engine.cache import EmbeddingCache
@@ -214,8 +214,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--context", type=int, default=4096)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--markdown", type=Path)
+    say_where(parser)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -231,10 +230,7 @@ def main() -> None:
                 "windows": result,
                 "peak_resident_bytes": peak_resident_bytes(),
             }
-    arguments.out.write_text(json.dumps(document, indent=1) + "\n")
-    print(markdown(result))
-    if arguments.markdown:
-        arguments.markdown.write_text(markdown(result))
+    keep(document, markdown(result), arguments)
 
 
 if __name__ == "__main__":
