@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from miloco_edge.errors import NotFoundError
+from miloco_edge.errors import MilocoEdgeError, NotFoundError, RefusedError
 from miloco_edge.hub.event import Event, epoch, rfc3339
 from miloco_edge.types import RGB, Decision
 
@@ -44,7 +44,7 @@ CREATE TABLE IF NOT EXISTS owed (
 """
 _PRUNE_EVERY = 500
 _OWED = 10_000
-"""Most events that wait for sinks that cannot be reached; the oldest are given up."""
+"""Most events that wait for a sink that cannot be reached; the oldest are given up."""
 _WAITING = 1000
 
 Table = Literal["events", "decisions"]
@@ -77,6 +77,8 @@ class Journal:
         """Events that did not even fit into memory while nothing could be written."""
         self._lock = threading.Lock()
         self._waiting: deque[Event] = deque()
+        self._settled: deque[tuple[str, str]] = deque(maxlen=_OWED)
+        """Sinks and the ids of what they have got, not yet written."""
         self._commits = 0
         path.parent.mkdir(parents=True, exist_ok=True)
         self._database = self._open()
@@ -86,33 +88,12 @@ class Journal:
         """Write in one transaction. A disk that is full is logged once, and does not raise."""
         with self._lock:
             self._waiting.extend(events)
-            try:
-                with self._database:
-                    self._database.executemany(
-                        "INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?)",
-                        [_event_row(event) for event in self._waiting],
-                    )
-                    self._database.executemany(
-                        "INSERT OR IGNORE INTO owed (sink, id) VALUES (?, ?)",
-                        [(sink, event.id) for event in self._waiting for sink in self.debtors],
-                    )
-                    self._database.executemany(
-                        "INSERT INTO decisions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                        [_decision_row(decided) for decided in decisions],
-                    )
-            except sqlite3.Error as error:
-                if self.error is None:
-                    log.error("%s: expected to write, got: %s; the hub goes on", self.path, error)
-                self.error = str(error)
+            if self._write(decisions):
+                self._commits += 1
+            else:
                 while len(self._waiting) > _WAITING:
                     self._waiting.popleft()
                     self.lost += 1
-            else:
-                if self.error is not None:
-                    log.warning("%s: written again; %d events were lost", self.path, self.lost)
-                self.error = None
-                self._waiting.clear()
-                self._commits += 1
         if self._commits >= _PRUNE_EVERY:
             self._commits = 0
             self.prune()
@@ -121,25 +102,24 @@ class Journal:
         """Events that the sink has not got, in the order in which they were told."""
         try:
             with self._lock:
+                had = {id_ for name, id_ in self._settled if name == sink}
                 rows = self._database.execute(
-                    "SELECT document FROM owed JOIN events USING (id) WHERE sink = ? "
+                    "SELECT id, document FROM owed JOIN events USING (id) WHERE sink = ? "
                     "ORDER BY place LIMIT ?",
-                    (sink, limit),
+                    (sink, limit + len(had)),
                 ).fetchall()
+                unwritten = list(self._waiting) if sink in self.debtors else []
         except sqlite3.Error as error:
             log.error("%s: expected what sink %s has not got, got: %s", self.path, sink, error)
             return []
-        return [Event.read(json.loads(document)) for (document,) in rows]
+        written = [Event.read(json.loads(text)) for id_, text in rows if id_ not in had]
+        return [*written, *(event for event in unwritten if event.id not in had)][:limit]
 
     def settled(self, sink: str, event: Event) -> None:
-        """The sink has got it. Where that cannot be written, it gets it again one day."""
-        try:
-            with self._lock, self._database:
-                self._database.execute(
-                    "DELETE FROM owed WHERE sink = ? AND id = ?", (sink, event.id)
-                )
-        except sqlite3.Error as error:
-            log.warning("%s: %s has event %s, not noted: %s", self.path, sink, event.id, error)
+        """The sink has got it. What cannot be written now is written with the next commit."""
+        with self._lock:
+            self._settled.append((sink, event.id))
+            self._write()
 
     def picture(self, event: Event, pixels: RGB) -> Event:
         """The event with a picture of it kept: JPEG in the folder of evidence."""
@@ -156,11 +136,15 @@ class Journal:
 
     def last_states(self) -> dict[tuple[str, str], tuple[str, float, float]]:
         """By camera and rule: the last of on, off and fired, when it was told, and since when."""
-        with self._lock:
-            rows = self._database.execute(
-                "SELECT camera, rule, state, max(time), document FROM events "
-                "WHERE state != 'unknown' GROUP BY camera, rule"
-            ).fetchall()
+        try:
+            with self._lock:
+                rows = self._database.execute(
+                    "SELECT camera, rule, state, max(time), document FROM events "
+                    "WHERE state != 'unknown' GROUP BY camera, rule"
+                ).fetchall()
+        except sqlite3.Error as error:
+            log.error("%s: expected what was told last, got: %s", self.path, error)
+            return {}
         return {
             (camera, rule): (state, time_, epoch(json.loads(document)["since"]))
             for camera, rule, state, time_, document in rows
@@ -180,7 +164,8 @@ class Journal:
                 with self._database:
                     self._database.execute(
                         "DELETE FROM owed WHERE id NOT IN (SELECT id FROM events) "
-                        "OR place <= (SELECT max(place) FROM owed) - ?",
+                        "OR place IN (SELECT place FROM (SELECT place, row_number() OVER "
+                        "(PARTITION BY sink ORDER BY place DESC) AS nth FROM owed) WHERE nth > ?)",
                         (_OWED,),
                     )
                 self._database.executescript("PRAGMA incremental_vacuum")
@@ -194,12 +179,48 @@ class Journal:
         with self._lock:
             self._database.close()
 
+    def _write(self, decisions: Sequence[Decided] = ()) -> bool:
+        """Write these and all that waits: whether that was possible. Holds the lock."""
+        try:
+            with self._database:
+                self._database.executemany(
+                    "INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?)",
+                    [_event_row(event) for event in self._waiting],
+                )
+                self._database.executemany(
+                    "INSERT OR IGNORE INTO owed (sink, id) VALUES (?, ?)",
+                    [(sink, event.id) for event in self._waiting for sink in self.debtors],
+                )
+                # After what is owed: it may be told before it could be written.
+                self._database.executemany(
+                    "DELETE FROM owed WHERE sink = ? AND id = ?", self._settled
+                )
+                self._database.executemany(
+                    "INSERT INTO decisions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    [_decision_row(decided) for decided in decisions],
+                )
+        except sqlite3.Error as error:
+            if self.error is None:
+                log.error("%s: expected to write, got: %s; the hub goes on", self.path, error)
+            self.error = str(error)
+            return False
+        if self.error is not None:
+            log.warning("%s: written again; %d events were lost", self.path, self.lost)
+        self.error = None
+        self._waiting.clear()
+        self._settled.clear()
+        return True
+
     def _open(self) -> sqlite3.Connection:
         try:
             return self._connect()
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):
-                raise
+                raise MilocoEdgeError(
+                    f"expected to open the journal at {self.path}, got: {error}",
+                    hint="check who may write there and what else does; `path` in [journal] of "
+                    "home.toml puts it elsewhere",
+                ) from error
             # A hub that does not start because of its diary watches nobody.
             aside = self.path.with_name(f"{self.path.name}.damaged-{time.time():.0f}")
             log.error("%s: expected a journal, got: %s; moved to %s", self.path, error, aside.name)
@@ -264,7 +285,8 @@ def query(
 ) -> Iterator[dict[str, Any]]:
     """What a journal holds, oldest first; with a limit, the newest. Times: seconds since 1970.
 
-    Reads beside a hub that writes. Raises NotFoundError where there is no journal.
+    Reads beside a hub that writes. Raises NotFoundError where there is no journal, RefusedError
+    where the file is another.
     """
     if not path.is_file():
         raise NotFoundError(
@@ -276,18 +298,21 @@ def query(
     columns = "document" if table == "events" else "*"
     where = f"WHERE {' AND '.join(given)}" if given else ""
     newest = f"SELECT {columns}, time AS at FROM {table} {where} ORDER BY time DESC LIMIT ?"
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
-        database.row_factory = sqlite3.Row
-        rows = database.execute(
-            f"SELECT * FROM ({newest}) ORDER BY at",
-            (*given.values(), -1 if limit is None else limit),
-        )
-        for row in rows:
-            if table == "events":
-                yield json.loads(row["document"])
-            else:
-                found = {name: row[name] for name in row.keys() if name != "at"}  # noqa: SIM118
-                yield {**found, "time": rfc3339(row["time"])}
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            database.row_factory = sqlite3.Row
+            rows = database.execute(
+                f"SELECT * FROM ({newest}) ORDER BY at",
+                (*given.values(), -1 if limit is None else limit),
+            )
+            for row in rows:
+                if table == "events":
+                    yield json.loads(row["document"])
+                else:
+                    found = {name: row[name] for name in row.keys() if name != "at"}  # noqa: SIM118
+                    yield {**found, "time": rfc3339(row["time"])}
+    except sqlite3.Error as error:
+        raise RefusedError(f"expected a journal at {path}, got: {error}") from error
 
 
 def _event_row(event: Event) -> tuple[Any, ...]:

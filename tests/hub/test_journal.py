@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from miloco_edge.errors import NotFoundError
+from miloco_edge.errors import MilocoEdgeError, NotFoundError, RefusedError
 from miloco_edge.hub.event import Event, Evidence
 from miloco_edge.hub.journal import Decided, Journal, query
 from miloco_edge.hub.rules import Rule
@@ -92,6 +92,58 @@ def test_a_full_disk_is_said_once_and_nothing_is_lost(
     assert journal.error is None and journal.lost == 0
     assert [e["id"] for e in query(path)] == ["id1", "id2", "id3"]
     journal.close()
+
+
+def test_what_a_sink_got_while_the_disk_was_full_is_not_owed_afterwards(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.sqlite")
+    journal.debtors = ("near", "far")
+    journal.commit([event(1)])
+    journal._database.execute("PRAGMA query_only=1")
+    journal.commit([event(2)])
+    assert journal.error is not None
+    assert [each.id for each in journal.owed("near", 9)] == ["id1", "id2"], "unwritten ones too"
+    for number in (1, 2):
+        journal.settled("near", event(number))
+    assert journal.owed("near", 9) == [], "or they would be sent again and again"
+    journal._database.execute("PRAGMA query_only=0")
+    journal.commit([event(3)])
+    assert [each.id for each in journal.owed("near", 9)] == ["id3"]
+    assert [each.id for each in journal.owed("far", 9)] == ["id1", "id2", "id3"]
+    assert [each.id for each in journal.owed("far", 2)] == ["id1", "id2"]
+    journal.close()
+
+
+def test_a_sink_that_is_gone_for_long_costs_the_others_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("miloco_edge.hub.journal._OWED", 5)
+    journal = Journal(tmp_path / "journal.sqlite")
+    journal.debtors = ("dead", "slow")
+    for number in range(4):
+        journal.commit([event(number)])
+    journal.debtors = ("dead",)
+    for number in range(4, 12):
+        journal.commit([event(number)])
+    journal.prune()
+    assert [each.id for each in journal.owed("slow", 99)] == ["id0", "id1", "id2", "id3"]
+    assert [each.id for each in journal.owed("dead", 99)] == [f"id{n}" for n in range(7, 12)]
+    journal.close()
+
+
+def test_a_journal_that_cannot_be_had_is_an_error_of_ours(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "folder.sqlite").mkdir()
+    with pytest.raises(MilocoEdgeError, match=r"expected to open the journal at .*folder") as no:
+        Journal(tmp_path / "folder.sqlite")
+    assert no.value.hint
+    (tmp_path / "other.sqlite").write_bytes(b"not a database" * 100)
+    with pytest.raises(RefusedError, match="expected a journal at"):
+        next(query(tmp_path / "other.sqlite"))
+    journal = Journal(tmp_path / "journal.sqlite")
+    journal.close()
+    assert journal.last_states() == {}, "nothing is known; the home is watched all the same"
+    assert "expected what was told last" in caplog.text
 
 
 def test_a_damaged_file_is_moved_aside(tmp_path: Path) -> None:
