@@ -7,6 +7,7 @@ Every event says what was asked for and what was used.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,8 @@ TOO_MUCH = 0.95
 ROOM = 0.7
 """One step is taken back where twice the work would be less than this, twice in a row."""
 PERIOD_S = 20.0
+CALM = 20
+"""So many times in a row less must be enough before intervals are stretched less."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class Overload:
         """Times the interval, for windows to be in time: foreseen, not found out."""
         self.load = 0.0
         """Work offered in the last period, as a share of the engine's time."""
+        self._needed: deque[float] = deque(maxlen=CALM)
         self._roomy = 0
         self._window_s: float | None = None
         self._begin(now)
@@ -79,8 +83,13 @@ class Overload:
         return replace(level, interval=max(level.interval, self.stretch))
 
     def foresee(self, demands: Sequence[Demand]) -> bool:
-        """Stretch intervals as far as deadlines need it: whether that changed anything."""
-        before, self.stretch = self.stretch, stretch(demands, self.slots)
+        """Stretch intervals as far as deadlines need it: whether that changed anything.
+
+        Call it once a second. More is stretched at once, less once it has been enough for a while:
+        what is predicted lies on one side of a step now and on the other then.
+        """
+        self._needed.append(stretch(demands, self.slots))
+        before, self.stretch = self.stretch, max(self._needed)
         return self.stretch != before
 
     def offered(self) -> None:

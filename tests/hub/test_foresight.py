@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from miloco_edge.hub.foresight import STRETCHES, Demand, stretch, whole_s
-from miloco_edge.hub.overload import LEVELS, Cost, Level, Overload, together
+from miloco_edge.hub.overload import CALM, LEVELS, Cost, Level, Overload, together
 from miloco_edge.types import Degraded
 
 CAMERA = Demand(interval_s=2, takes_s=0.5, passing=1.0, deadline_s=2)
@@ -70,8 +70,20 @@ def test_intervals_are_stretched_at_once_and_frames_give_way_later() -> None:
     overload.step = LEVELS.index(Level(frames=0.5, size=0.25, interval=4))
     assert overload.level.interval == 4, "the longer of the two"
     overload.step = 0
+    for _ in range(CALM - 1):
+        assert not overload.foresee([CAMERA])
     assert overload.foresee([CAMERA])
     assert overload.level == Level() and overload.degraded(cost) is None
+
+
+def test_what_is_predicted_now_so_and_then_so_changes_nothing() -> None:
+    overload = Overload(0)
+    assert overload.foresee([CAMERA] * 4)
+    assert not any(overload.foresee([CAMERA] * (3 + i % 2)) for i in range(5 * CALM))
+    assert overload.stretch == 1.5
+    for _ in range(CALM):
+        overload.foresee([CAMERA] * 3)
+    assert overload.stretch == 1.25
 
 
 def test_what_hub_and_engine_gave_up_is_told_as_one() -> None:
