@@ -34,7 +34,7 @@ from miloco_edge.hub.settings import (
     WebhookSink,
 )
 from miloco_edge.hub.strict import Table, read_as
-from miloco_edge.video.address import Address
+from miloco_edge.video.address import Address, host_and_port
 from miloco_edge.video.mask import Polygon
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -148,7 +148,13 @@ def _parsed(path: Path) -> Table:
 def _models(top: Table) -> tuple[str, ...]:
     value = top.values.get("model", [])
     try:
-        return read_as(tuple[str, ...], [value] if isinstance(value, str) else value)  # type: ignore[no-any-return]
+        models: tuple[str, ...] = read_as(
+            tuple[str, ...], [value] if isinstance(value, str) else value
+        )
+        for ref in models:
+            if ref.startswith(("http://", "https://")):
+                host_and_port(ref)
+        return models
     except ValueError as error:
         raise top.error("model", f"{error} (one reference, or a list of them)") from None
 
@@ -298,8 +304,7 @@ def _sentence(value: Any) -> str:
 
 def _url(value: Any) -> Address:
     text = read_as(str, value)
-    if not text.startswith(("http://", "https://")):
-        raise ValueError("expected a URL with http:// or https://, got another")
+    host_and_port(text)
     address = Address("http", text)
     if address.login is not None:
         raise ValueError(f"expected a URL without a login, got {address}")

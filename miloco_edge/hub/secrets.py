@@ -6,7 +6,9 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
+
+from miloco_edge.errors import RefusedError
+from miloco_edge.video.address import host_and_port
 
 
 class Secret:
@@ -57,11 +59,13 @@ def remote_key(url: str, environ: Mapping[str, str] = os.environ) -> str | None:
 
     Of http://big.local:8001/v1 it is the first that there is of the secrets
     `remote.big.local_8001.key`, `remote.big.local.key` and `remote.key`, the last of which goes to
-    every remote engine. Raises OSError as `find` does.
+    every remote engine. Raises OSError as `find` does, RefusedError for what is no such address.
     """
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    places = (f"{host}_{parts.port}." if parts.port else None, f"{host}.", "")
+    try:
+        host, port = host_and_port(url)
+    except ValueError as error:
+        raise RefusedError(str(error)) from None
+    places = (f"{host}_{port}." if port else None, f"{host}.", "")
     for place in places:
         if place is not None and (key := find(f"remote.{place}key", environ)) is not None:
             return key.reveal()

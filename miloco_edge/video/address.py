@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Literal
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 from miloco_edge.errors import NotFoundError
 
@@ -29,6 +29,20 @@ def masked(source: str | int) -> str:
 def without_secrets(text: str) -> str:
     """`text` with what looks like user names, passwords and tokens of URLs masked."""
     return _SECRET.sub(r"\1***", _USERINFO.sub("://***@", text))
+
+
+def host_and_port(url: str) -> tuple[str, int | None]:
+    """Of an HTTP address. Raises ValueError where it names no host, or a port that none can be."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host or not url.startswith(("http://", "https://")):
+        raise ValueError(
+            f"expected http(s)://HOST[:PORT] with a port up to 65535, got {masked(url)}"
+        )
+    return host, port
 
 
 class Address:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from miloco_edge.errors import ConfigError
+from miloco_edge.errors import ConfigError, RefusedError
 from miloco_edge.hub import connect
 from miloco_edge.hub.secrets import remote_key
 from miloco_edge.hub.settings import Home
@@ -23,6 +23,13 @@ def test_a_remote_engine_has_the_key_that_is_nearest_to_it(tmp_path: Path) -> No
     assert remote_key(URL, found) == "port"
     assert remote_key("http://big.local:8002/v1", found) == "host"
     assert remote_key("http://10.0.0.7:8001/v1", found) == "all", "no host gets another's"
+
+
+@pytest.mark.parametrize("url", ["http://big:99999/v1", "http://", "http://[::1", "http://a:b@:1"])
+def test_an_address_that_can_be_none_is_refused(url: str) -> None:
+    with pytest.raises(RefusedError, match=r"expected http\(s\)://HOST") as refused:
+        remote_key(url, {})
+    assert "a:b" not in str(refused.value)
 
 
 def test_each_engine_of_a_home_gets_its_own(
