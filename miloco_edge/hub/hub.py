@@ -11,16 +11,12 @@ and the sinks have threads of their own, and it waits for none of them.
 from __future__ import annotations
 
 import logging
-import queue
-import threading
 from collections.abc import Callable, Mapping
-from concurrent import futures
-from concurrent.futures import Future
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from miloco_edge.engine.protocol import Pending, Seen, WindowEngine, refused
 from miloco_edge.errors import ClosedError, EngineDownError, NotFoundError
@@ -29,6 +25,7 @@ from miloco_edge.hub.cameras import Cameras
 from miloco_edge.hub.clock import Clock
 from miloco_edge.hub.connect import engine_for, sink_for
 from miloco_edge.hub.journal import Decided, Journal
+from miloco_edge.hub.loop import Loop
 from miloco_edge.hub.outlets import Outlets
 from miloco_edge.hub.overload import Overload, together
 from miloco_edge.hub.questions import Asked, put, shown
@@ -46,7 +43,6 @@ from miloco_edge.video import unusable
 from miloco_edge.video.source import Source
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 SinkKinds = Mapping[type, Callable[["Hub", Any], Sink]]
 
 _TICK_S = 0.25
@@ -77,15 +73,14 @@ class Hub(Outlets):
         )
         self._sink_kinds = dict(sinks or {})
         self._cameras = Cameras(sources or {}, self.clock)
-        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="miloco-edge hub", daemon=True)
+        self._loop = Loop(self._tick, self._wait_s)
         now = self.clock.steady()
         self._began_s = self._second = now
         self._scheduler = Scheduler[Look | Asked](slots=engine.slots)
         self._overload = Overload(now, slots=engine.slots)
         self._tokens = HourlyTokens()
         self._pending: set[Pending[Any]] = set()
+        self._asked: set[Asked] = set()
         self._closed = False
 
     @classmethod
@@ -113,19 +108,20 @@ class Hub(Outlets):
         self._cameras.furnish(self.home)
         for watch in self._cameras:
             watch.remember(states, self.clock.epoch_s)
-        self._thread.start()
+        self._loop.start()
 
     def close(self) -> None:
         """Stop watching, tell the sinks what there is to tell, end the engine: within a second."""
         if self._closed:
             return
         self._closed = True
-        self._stop.set()
-        self._inbox.put(lambda: None)
-        if self._thread.is_alive():
-            self._thread.join(1)
+        self._loop.stop()
+        for pending in tuple(self._pending):
+            pending.cancel()
         self._cameras.close()
         self.engine.close()
+        for asked in tuple(self._asked):
+            asked.end(None, ClosedError("expected an open hub, got one that was closed"))
         self.close_outlets()
         self.journal.close()
 
@@ -137,11 +133,14 @@ class Hub(Outlets):
         `options` as Scene.ask's, and `emit` for the pieces. The future ends with BusyError where
         too many wait, NotFoundError where the camera shows nothing.
         """
-        if self._closed:
-            raise ClosedError("expected an open hub, got one that was closed")
         if seconds is not None:
             options["budget"] = replace(options.get("budget") or Budget(), seconds=seconds)
-        return put(Asked(camera, question, options), self._scheduler, self._inbox.put)
+        asked = Asked(camera, question, options)
+        self._asked.add(asked)  # before it is looked whether the hub is open: `close` ends all
+        asked.future.add_done_callback(lambda _: self._asked.discard(asked))
+        if self._closed:
+            raise ClosedError("expected an open hub, got one that was closed")
+        return put(asked, self._scheduler, self._loop.post)
 
     def force(self, camera: str) -> None:
         """Look at a camera now, gate or not: the doorbell rang, a sensor saw something."""
@@ -149,11 +148,11 @@ class Hub(Outlets):
             raise NotFoundError(
                 f"expected a camera of {', '.join(self.home.cameras)}, got {camera}"
             )
-        self._inbox.put(partial(self._turn, camera, force=True))
+        self._loop.post(partial(self._turn, camera, force=True))
 
     def status(self) -> Status:
         """How everything is now."""
-        return self._call(lambda: status_of(self, self.clock.steady()))
+        return self._loop.call(lambda: status_of(self, self.clock.steady()))
 
     def reload(self) -> config.Changes:
         """Read home.toml again and take over what changed.
@@ -164,51 +163,20 @@ class Hub(Outlets):
         for sink in [each for each in home.sinks.values() if type(each) not in self._sink_kinds]:
             sink_for(sink)  # raises for a kind that nobody knows
         if changes:
-            self._call(lambda: self._refurnish(home, changes))
+            self._loop.call(lambda: self._refurnish(home, changes))
+            # A sink may take a second to leave: not in the hub's thread, which waits for none.
+            for name in changes.sinks:
+                self.remove_sink(name)
+            for name in changes.sinks & home.sinks.keys():
+                self._add_sink(home.sinks[name])
             log.info("taken over from %s: %s", home.path, changes)
         return changes
 
-    def _call(self, function: Callable[[], T]) -> T:
-        """Run a function in the hub's thread and wait for what it gives."""
-        if self._closed or not self._thread.is_alive():
-            raise ClosedError("expected a hub that runs, got one that does not")
-        future: Future[T] = Future()
-
-        def run() -> None:
-            try:
-                future.set_result(function())
-            except BaseException as error:
-                future.set_exception(error)
-
-        self._inbox.put(run)
-        for _ in range(100):  # ten seconds, unless the thread ends with this left undone
-            if futures.wait([future], 0.1).done:
-                break
-            if not self._thread.is_alive():
-                raise ClosedError("expected a hub that runs, got one that was closed")
-        return future.result(0)
-
     # What follows runs in the hub's thread.
 
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            now = self.clock.steady()
-            wait = max(0.0, min(_TICK_S, self._cameras.table.next() - now))
-            try:
-                self._safely(self._inbox.get(timeout=wait))
-                while True:
-                    self._safely(self._inbox.get_nowait())
-            except queue.Empty:
-                self._safely(self._tick)
-        for pending in self._pending:
-            pending.cancel()
-
-    def _safely(self, work: Callable[[], None]) -> None:
-        """The hub outlives a fault of its own; what was at work is lost."""
-        try:
-            work()
-        except Exception:
-            log.exception("a fault in the hub")
+    def _wait_s(self) -> float:
+        """Until the next camera's turn, or something else may be due."""
+        return max(0.0, min(_TICK_S, self._cameras.table.next() - self.clock.steady()))
 
     def _tick(self) -> None:
         now = self.clock.steady()
@@ -271,7 +239,7 @@ class Hub(Outlets):
             pending = refused(error)
         self._pending.add(pending)
         pending.future.add_done_callback(
-            lambda _: self._inbox.put(partial(self._ended, started, pending))
+            lambda _: self._loop.post(partial(self._ended, started, pending))
         )
 
     def _begin_look(self, job: Job[Look | Asked], now: float) -> Pending[Seen]:
@@ -377,12 +345,8 @@ class Hub(Outlets):
     def _refurnish(self, home: Home, changes: config.Changes) -> None:
         for name in changes.cameras:
             self._scheduler.forget(name)
-        for name in changes.sinks:
-            self.remove_sink(name)
         self.home = home
         self.journal.debtors = tuple(home.sinks)
-        for name in changes.sinks & home.sinks.keys():
-            self._add_sink(home.sinks[name])
         self._cameras.furnish(home, changed=changes.cameras)
 
     def _add_sink(self, settings: SinkSettings) -> None:

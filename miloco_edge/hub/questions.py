@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,13 +37,12 @@ class Asked:
         return pending
 
     def end(self, answer: Answer | None, error: BaseException | None) -> None:
-        """Tell who waits."""
-        if not self.future.set_running_or_notify_cancel():
-            return
-        if error is not None:
-            self.future.set_exception(error)
-        elif answer is not None:
-            self.future.set_result(answer)
+        """Tell who waits; nobody may wait any more, or have been told that the hub is closed."""
+        with suppress(InvalidStateError):
+            if error is not None:
+                self.future.set_exception(error)
+            elif answer is not None:
+                self.future.set_result(answer)
 
 
 def put(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from miloco_edge.errors import ConfigError, MilocoEdgeError
 from miloco_edge.hub import config
 from miloco_edge.hub.event import Event
 from miloco_edge.hub.hub import Hub
+from miloco_edge.hub.settings import MqttSink
 from tests.hub.home import Camera, FakeEngine, states, until
 
 HOME = """
@@ -63,6 +66,40 @@ def test_a_rule_that_is_gone_is_no_longer_told(hub: Hub) -> None:
     hub.camera.show(200)  # type: ignore[attr-defined]
     time.sleep(0.5)
     assert not events and hub.status().views == ()
+
+
+def test_a_sink_that_is_slow_to_leave_holds_up_nobody(tmp_path: Path) -> None:
+    leaving, release = threading.Event(), threading.Event()
+
+    class Slow:
+        name = "mqtt"
+
+        def send(self, _: Event) -> None:
+            pass
+
+        def close(self) -> None:
+            leaving.set()
+            release.wait(60)
+
+    path = tmp_path / "home.toml"
+    path.write_text(HOME + "[sink.mqtt]\nport = 1883\n")
+    home, kinds = config.read(path), {MqttSink: lambda *_: Slow()}
+    with (
+        Camera() as camera,
+        ThreadPoolExecutor() as editor,
+        Hub(home, FakeEngine(), sources={"hall": camera}, sinks=kinds) as hub,
+    ):
+        path.write_text(HOME + "[sink.mqtt]\nport = 1884\n")
+        edit = editor.submit(hub.reload)
+        assert leaving.wait(60)
+        time.sleep(0.6)  # longer than an outlet is given
+        assert not edit.done()
+        began = time.monotonic()
+        assert hub.status().views[0].camera == "hall"
+        assert time.monotonic() - began < 3
+        release.set()
+        assert edit.result(8).sinks == {"mqtt"}
+        assert [outlet.sink.name for outlet in hub.outlets] == ["mqtt"]
 
 
 @pytest.mark.parametrize(

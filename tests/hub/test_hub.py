@@ -4,7 +4,6 @@ import asyncio
 import json
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -254,25 +253,16 @@ def test_events_can_be_iterated_until_the_hub_is_closed(tmp_path: Path) -> None:
     assert asyncio.run(run()) == ["on"]
 
 
-def test_who_waits_for_the_hubs_thread_is_told_when_it_ends(tmp_path: Path) -> None:
-    held, release = threading.Event(), threading.Event()
-    hub = Hub(home(tmp_path), FakeEngine(), sources={"hall": Camera()})
+def test_who_asked_is_told_when_the_hub_is_closed(tmp_path: Path) -> None:
+    engine = FakeEngine(seconds=30)
+    hub = Hub(home(tmp_path), engine, sources={"hall": Camera()})
     hub.start()
-
-    def hold() -> None:
-        held.set()
-        release.wait(60)
-
-    hub._tick = hold  # type: ignore[method-assign]
-    assert held.wait(60)
-    with ThreadPoolExecutor() as callers:
-        waiting = callers.submit(hub.status)
-        until(lambda: not hub._inbox.empty())
-        hub._stop.set()
-        release.set()
-        with pytest.raises(ClosedError):
-            waiting.result(8)
+    under_way, waiting = hub.ask(None, "first"), hub.ask(None, "second")
+    until(lambda: engine.asked == ["first"])
     hub.close()
+    for question in (under_way, waiting):
+        with pytest.raises(ClosedError):
+            question.result(1)
 
 
 def test_close_takes_less_than_a_second_whatever_runs(tmp_path: Path) -> None:
