@@ -7,7 +7,6 @@ import queue
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar, Unpack
 
@@ -354,11 +353,8 @@ class Scene:
 
 
 def _release(worker: Worker, lookout: Lookout, prefilled: Prefilled) -> None:
-    if prefilled.stopped is not None:
-        return
-    # A closed engine has no cells left to give back.
-    with suppress(ClosedError):
-        worker.submit(lambda: lookout.context.drop_sequence(prefilled.sequence), Interrupt())
+    if prefilled.stopped is None:
+        worker.before_next(lambda: lookout.context.drop_sequence(prefilled.sequence))
 
 
 def _default(value: int | None, default: int) -> int:

@@ -38,6 +38,7 @@ class Worker:
 
     def __init__(self) -> None:
         self._urgent: deque[Callable[[], None]] = deque()
+        self._left_over: deque[Callable[[], None]] = deque()
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="miloco-edge")
         self._live: set[Interrupt] = set()
         self._closed = False
@@ -50,14 +51,25 @@ class Worker:
             raise ClosedError("expected an open engine, got one that was closed")
         self._live.add(interrupt)
         future: Future[T]
-        if urgent:
-            future = Future()
-            self._urgent.append(lambda: _run(work, future))
-            self._executor.submit(self._run_urgent)  # in case nothing is under way
-        else:
-            future = self._executor.submit(self._run_between, work, interrupt)
+        try:
+            if urgent:
+                future = Future()
+                self._urgent.append(lambda: _run(work, future))
+                self._executor.submit(self._run_next)  # in case nothing is under way
+            else:
+                future = self._executor.submit(self._run_between, work, interrupt)
+        except RuntimeError as error:  # closed by another thread meanwhile
+            self._live.discard(interrupt)
+            raise ClosedError("expected an open engine, got one that was closed") from error
         future.add_done_callback(lambda _: self._live.discard(interrupt))
         return Request(future, interrupt)
+
+    def before_next(self, work: Callable[[], None]) -> None:
+        """Have work done before the next request; never, where there is none.
+
+        Takes no lock: the garbage collector may call it in the middle of `submit`.
+        """
+        self._left_over.append(work)
 
     def _run_between(self, work: Callable[[], T], interrupt: Interrupt) -> T:
         """Run work that may be overtaken."""
@@ -67,9 +79,14 @@ class Worker:
                 with interrupt.suspended():
                     self._run_urgent()
 
-        self._run_urgent()
+        self._run_next()
         interrupt.between = overtake
         return work()
+
+    def _run_next(self) -> None:
+        while self._left_over:
+            self._left_over.popleft()()
+        self._run_urgent()
 
     def _run_urgent(self) -> None:
         while self._urgent:
