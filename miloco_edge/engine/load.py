@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict
@@ -134,57 +135,48 @@ def load(ref: str | Path | None, options: LoadOptions) -> Loaded:
         repack=told.get("repack"),
         mmap=told.get("mmap"),
     )
-    try:
-        n_ctx = min(n_ctx, MAX_CONTEXT, model.n_ctx_train)
+    with ExitStack() as unfinished:
+        unfinished.callback(model.close)
         context = Context(
             model,
-            n_ctx=n_ctx,
+            n_ctx=min(n_ctx, MAX_CONTEXT, model.n_ctx_train),
             threads=threads,
             n_batch=told.get("batch") or N_BATCH,
             flash_attention=told.get("flash_attention"),
             kv_type=told.get("kv_type") or "f16",
             observer=observer,
         )
-        try:
-            vision = VisionEncoder(
-                files.mmproj,
-                model,
-                vision_shape(mmproj),
-                threads=threads,
-                use_gpu=layers > 0,
-                observer=observer,
-            )
-        except BaseException:
-            context.close()
-            raise
-    except BaseException:
-        model.close()
-        raise
-    facts = chat_facts(model.chat_template())
-    settings = Settings(
-        threads=threads,
-        gpu_layers=layers,
-        context=context.n_ctx,
-        batch=context.n_batch,
-        flash_attention=told.get("flash_attention"),
-        kv_type=told.get("kv_type") or "f16",
-        repack=model.plan.repack,
-        mmap=model.plan.mmap,
-        profile=path,
-    )
-    folder = options.get("prefixes")
-    prefixes = None if folder is None else Prefixes(Path(folder), files.text, settings)
-    lookout = Lookout(model, context, vision, prefixes)
-    rates = None if profile is None else _rates_of(profile, told, files.mmproj)
-    lookout.pace = None if rates is None else Pace(rates)
-    loaded = Loaded(files, model, context, vision, lookout, facts, settings)
-    try:
+        unfinished.callback(context.close)
+        vision = VisionEncoder(
+            files.mmproj,
+            model,
+            vision_shape(mmproj),
+            threads=threads,
+            use_gpu=layers > 0,
+            observer=observer,
+        )
+        unfinished.callback(vision.close)
+        facts = chat_facts(model.chat_template())
+        settings = Settings(
+            threads=threads,
+            gpu_layers=layers,
+            context=context.n_ctx,
+            batch=context.n_batch,
+            flash_attention=told.get("flash_attention"),
+            kv_type=told.get("kv_type") or "f16",
+            repack=model.plan.repack,
+            mmap=model.plan.mmap,
+            profile=path,
+        )
+        folder = options.get("prefixes")
+        prefixes = None if folder is None else Prefixes(Path(folder), files.text, settings)
+        lookout = Lookout(model, context, vision, prefixes)
+        rates = None if profile is None else _rates_of(profile, told, files.mmproj)
+        lookout.pace = None if rates is None else Pace(rates)
         # The system prompt is prefilled now: it warms the model up and every scene starts from it.
-        loaded.lookout.opening(facts.system, media=True)
-    except BaseException:
-        loaded.close()
-        raise
-    return loaded
+        lookout.opening(facts.system, media=True)
+        unfinished.pop_all()
+    return Loaded(files, model, context, vision, lookout, facts, settings)
 
 
 def _with_profile(

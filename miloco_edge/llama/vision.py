@@ -92,7 +92,11 @@ class VisionEncoder:
                 hint="check that the mmproj was made from the same checkpoint as the text model",
             )
         self._seconds_per_flop = 0.0
-        self.merges_pairs = self._probe_pair_merging()
+        try:
+            self.merges_pairs = self._probe_pair_merging()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Free the ViT; a second call does nothing."""
