@@ -33,7 +33,11 @@ class Quarantine:
         self._causes: dict[str, str] = {}
         if folder is not None and folder.is_dir():
             for file in folder.glob("*.json"):
-                self._causes[file.stem] = json.loads(file.read_text(encoding="utf-8"))["cause"]
+                try:
+                    self._causes[file.stem] = str(json.loads(file.read_bytes())["cause"])
+                except (OSError, ValueError, TypeError, KeyError) as error:
+                    # As a full disk leaves it; the clip may come in twice again.
+                    log.warning("%s: expected a clip's cause, got %r", file, error)
 
     def cause(self, clip: Clip) -> str | None:
         """Why the clip is kept out, if it is."""
