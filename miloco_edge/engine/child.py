@@ -15,6 +15,7 @@ from miloco_edge.engine.child_process import COMMAND, ChildProcess
 from miloco_edge.engine.child_quarantine import Quarantine
 from miloco_edge.engine.child_request import Request
 from miloco_edge.engine.child_wire import Message, error_from_plain, to_plain
+from miloco_edge.engine.clock import Clock
 from miloco_edge.engine.economy import Economy
 from miloco_edge.engine.engine import LoadOptions
 from miloco_edge.engine.protocol import Emit, EngineState, Pending, QuestionOptions, Seen, refused
@@ -157,8 +158,7 @@ class ChildEngine:
         kind: type[T],
         emit: Emit | None = None,
     ) -> Pending[T]:
-        budget = budget or Budget()
-        end = None if budget.seconds is None else time.monotonic() + budget.seconds
+        clock = Clock(budget)
         if clip is not None and (cause := self._quarantine.cause(clip)) is not None:
             return refused(
                 QuarantinedError(
@@ -170,7 +170,9 @@ class ChildEngine:
             if self._state == "down" and self._failure is not None:
                 return refused(self._failure)
             self._numbers += 1
-            request = Request(self._numbers, message, clip, budget, kind, emit, Future[T](), end)
+            request = Request(
+                self._numbers, message, clip, budget or Budget(), kind, emit, Future[T](), clock
+            )
             if not any(each.sent for each in self._in_hand.values()):
                 self._progress_s = time.monotonic()
             self._in_hand[request.number] = request
@@ -200,6 +202,9 @@ class ChildEngine:
             self._process.channel.send(request.message(), request.clip)
         except OSError as error:
             log.debug("the child is gone: %s", error)
+        except Exception as error:  # it could not be put into a message
+            del self._in_hand[request.number]
+            request.fail(error)
 
     def _cancel(self, request: Request[Any]) -> None:
         with self._changed:
@@ -320,7 +325,7 @@ class ChildEngine:
             self._name = message["ready"]["name"]
             self._failure = None
             self._progress_s = time.monotonic()
-            for request in self._in_hand.values():
+            for request in list(self._in_hand.values()):
                 self._send(request)
             self._changed.notify_all()
 
@@ -328,19 +333,18 @@ class ChildEngine:
         """A piece of an answer, or the whole."""
         with self._changed:
             self._progress_s = time.monotonic()
-            final = "piece" not in message
             request = self._in_hand.get(message["id"])
-            if request is None:
-                return
-            if final:
-                del self._in_hand[request.number]
-                self._failures = 0
-                if self._ceiling is None:
-                    self._ceiling = message["resident"] + (1 << 30)
-        if final:
-            request.hear_outcome(message)
-        else:
+        if request is None:
+            return
+        if "piece" in message:
             request.hear_piece(message)
+            return
+        request.hear_outcome(message)  # nonsense stays in hand, and fails with the rest
+        with self._changed:
+            del self._in_hand[request.number]
+            self._failures = 0
+            if self._ceiling is None and "resident" in message:
+                self._ceiling = message["resident"] + (1 << 30)
 
     def _should_leave(self, message: Message) -> bool:
         """Whether a child with nothing in hand is to end. Holds the lock."""

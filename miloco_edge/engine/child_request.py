@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import logging
-import time
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from miloco_edge.engine.child_wire import Message, error_from_plain, from_plain, to_plain
+from miloco_edge.engine.clock import Clock
 from miloco_edge.engine.protocol import Emit
-from miloco_edge.errors import MilocoEdgeError
 from miloco_edge.prompt import Piece
 from miloco_edge.types import Budget
 from miloco_edge.video import Clip
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-_LEAST_S = 1e-6
 
 
 @dataclass(eq=False)
@@ -33,16 +30,12 @@ class Request(Generic[T]):
     kind: type[T]
     emit: Emit | None
     future: Future[T]
-    end: float | None
-    """When its seconds are over, by the steady clock."""
+    clock: Clock
     sent: bool = False
 
     def message(self) -> Message:
         """What the child is told now: waiting has cost some of the seconds."""
-        budget = self.budget
-        if self.end is not None:
-            budget = replace(budget, seconds=max(self.end - time.monotonic(), _LEAST_S))
-        return {**self.verb, "id": self.number, "budget": to_plain(budget)}
+        return {**self.verb, "id": self.number, "budget": to_plain(self.clock.left())}
 
     def hear_piece(self, message: Message) -> None:
         """Give a piece of the answer on."""
@@ -54,13 +47,15 @@ class Request(Generic[T]):
             log.exception("a piece of an answer could not be given on")
 
     def hear_outcome(self, message: Message) -> None:
-        """Take the answer, or what became of it."""
+        """Take the answer, or what became of it; TypeError and KeyError for what is neither."""
         if "error" in message:
             self.fail(error_from_plain(message["error"]))
-        elif self.future.set_running_or_notify_cancel():
-            self.future.set_result(from_plain(self.kind, message["result"]))
+            return
+        result = from_plain(self.kind, message["result"])
+        if self.future.set_running_or_notify_cancel():
+            self.future.set_result(result)
 
-    def fail(self, error: MilocoEdgeError) -> None:
+    def fail(self, error: Exception) -> None:
         """End without an answer."""
         if self.future.set_running_or_notify_cancel():
             self.future.set_exception(error)

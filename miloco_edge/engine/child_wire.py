@@ -49,13 +49,19 @@ class Channel:
         self._descriptors: deque[int] = deque()
 
     def send(self, message: Message, clip: Clip | None = None) -> None:
-        """Send a message, with the frames of a clip; OSError where the other end is gone."""
-        held = None if clip is None else _hold(clip)
+        """Send a message, with the frames of a clip; OSError where the other end is gone.
+
+        Raises EngineError where there is no memory for the frames, TypeError for what is not JSON.
+        """
+        try:
+            held = None if clip is None else _hold(clip)
+        except OSError as error:
+            raise errors.EngineError(f"expected memory for a clip's frames, got {error}") from error
         if clip is not None:
             message = {**message, "clip": _describe(clip)}
-        body = json.dumps(message, ensure_ascii=False).encode()
-        data = _LENGTH.pack(len(body)) + body
         try:
+            body = json.dumps(message, ensure_ascii=False).encode()
+            data = _LENGTH.pack(len(body)) + body
             with self._sending:
                 if held is not None:
                     sent = socket.send_fds(self._socket, [data], [held])

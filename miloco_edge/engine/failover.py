@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import TypeVar, Unpack
 
+from miloco_edge.engine.clock import Clock
 from miloco_edge.engine.protocol import (
     Emit,
     EngineState,
@@ -88,7 +89,8 @@ class Failover:
         budget: Budget | None = None,
     ) -> Pending[Seen]:
         """As WindowEngine.decide."""
-        return self._run(lambda engine: engine.decide(clip, rules, budget=budget))
+        clock = Clock(budget)
+        return self._run(lambda engine: engine.decide(clip, rules, budget=clock.left()))
 
     def ask(
         self,
@@ -99,19 +101,18 @@ class Failover:
         **options: Unpack[QuestionOptions],
     ) -> Pending[Answer]:
         """As WindowEngine.ask. An answer that has begun is not begun again elsewhere."""
-        begun = threading.Event()
+        begun, clock = threading.Event(), Clock(options.get("budget"))
 
         def give_on(piece: object) -> None:
             begun.set()
             assert emit is not None
             emit(piece)  # type: ignore[arg-type]
 
-        return self._run(
-            lambda engine: engine.ask(
-                clip, question, emit=None if emit is None else give_on, **options
-            ),
-            begun,
-        )
+        def start(engine: WindowEngine) -> Pending[Answer]:
+            options["budget"] = clock.left()
+            return engine.ask(clip, question, emit=None if emit is None else give_on, **options)
+
+        return self._run(start, begun)
 
     def _run(
         self, start: Callable[[WindowEngine], Pending[T]], begun: threading.Event | None = None

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar, Unpack, cast
 
+from miloco_edge.engine.clock import Clock
 from miloco_edge.engine.closer import look_twice
 from miloco_edge.engine.engine import Engine, LoadOptions
 from miloco_edge.engine.planner import Intent, both
@@ -24,9 +25,6 @@ from miloco_edge.video.fit import LEAST_TOKENS
 
 T = TypeVar("T")
 
-_LEAST_S = 1e-6
-"""A budget's seconds when none are left: the stage begins, finds that, and says so."""
-
 
 class LocalEngine:
     """An Engine behind the protocol that a hub knows (`WindowEngine`)."""
@@ -38,6 +36,7 @@ class LocalEngine:
         self._engine: Engine | None = None
         self._name = ""
         self._closed = False
+        self._wanted = True
         self._loading = threading.Lock()
         # They wait for the one thread that owns the model; a question must not wait for a free one.
         self._waiters = ThreadPoolExecutor(max_workers=16, thread_name_prefix="miloco-edge-window")
@@ -64,21 +63,20 @@ class LocalEngine:
 
     def load(self) -> None:
         """Have the model in memory."""
+        self._wanted = True
         self._loaded()
 
     def unload(self) -> None:
-        """Free the model after what is under way."""
-        with self._loading:
-            engine, self._engine = self._engine, None
-        if engine is not None:
-            engine.close()
+        """Free the model after what is under way, unless more comes meanwhile."""
+        self._wanted = False
+        self._leave()
 
     def close(self) -> None:
         """Stop everything and free the model."""
         self._closed = True
         for cancel in list(self._live):
             cancel()
-        self.unload()
+        self._leave()
         self._waiters.shutdown(wait=True)
 
     def decide(
@@ -89,7 +87,7 @@ class LocalEngine:
         budget: Budget | None = None,
     ) -> Pending[Seen]:
         """As WindowEngine.decide."""
-        clock = _Clock(budget or Budget())
+        clock = Clock(budget)
 
         def work(cancel: _Cancel) -> Seen:
             engine = self._loaded()
@@ -128,7 +126,7 @@ class LocalEngine:
         **options: Unpack[QuestionOptions],
     ) -> Pending[Answer]:
         """As WindowEngine.ask."""
-        clock = _Clock(options.get("budget") or Budget())
+        clock = Clock(options.get("budget"))
         system = options.pop("system", None)
         rest = cast(AskOptions, options)
 
@@ -162,18 +160,41 @@ class LocalEngine:
             if self._closed:
                 raise ClosedError("expected an open engine, got one that was closed")
             if self._engine is None:
-                self._engine = self._load()
-                self._engine.rates()  # before the first deadline
-                self._name = self._engine.files.name
+                engine = self._load()
+                try:
+                    engine.rates()  # before the first deadline
+                except BaseException:
+                    engine.close()
+                    raise
+                self._engine, self._name = engine, engine.files.name
             return self._engine
+
+    def _leave(self) -> None:
+        """Free the model where it is not wanted any more and nothing is under way."""
+        if self._wanted and not self._closed:
+            return
+        with self._loading:
+            if not self._closed and (self._wanted or self._live):
+                return
+            engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.close()
 
     def _start(self, work: Callable[[_Cancel], T]) -> Pending[T]:
         cancel = _Cancel()
         if self._closed:
             raise ClosedError("expected an open engine, got one that was closed")
         self._live.add(cancel)
-        future: Future[T] = self._waiters.submit(work, cancel)
-        future.add_done_callback(lambda _: self._live.discard(cancel))
+        self._wanted = True
+
+        def run() -> T:
+            try:
+                return work(cancel)
+            finally:
+                self._live.discard(cancel)
+
+        future: Future[T] = self._waiters.submit(run)
+        future.add_done_callback(lambda _: self._leave())
         return Pending(future, cancel)
 
 
@@ -200,19 +221,6 @@ class _Cancel:
         if wanted:
             request.interrupt.cancel()
         return request.result()
-
-
-class _Clock:
-    """What is left of a budget's seconds, which count from when the window was handed over."""
-
-    def __init__(self, budget: Budget) -> None:
-        self._budget = budget
-        self._end = None if budget.seconds is None else time.monotonic() + budget.seconds
-
-    def left(self) -> Budget:
-        if self._end is None:
-            return self._budget
-        return replace(self._budget, seconds=max(self._end - time.monotonic(), _LEAST_S))
 
 
 def _together(look: Timings, ask: Timings) -> Timings:

@@ -57,17 +57,21 @@ class Call:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._lock = threading.Lock()
-        self._connection: http.client.HTTPConnection | None = None
+        # The connection forgets its own as soon as the answer begins, where it is the last.
+        self._socket: socket.socket | None = None
         self.cancelled = False
 
     def cancel(self) -> None:
         """Stop what is under way and what comes."""
         with self._lock:
             self.cancelled = True
-            connection = self._connection
-        if connection is not None and connection.sock is not None:
-            with suppress(OSError):
-                connection.sock.shutdown(socket.SHUT_RDWR)
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        with self._lock:
+            if self._socket is not None:
+                with suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
 
     def json(self, method: str, path: str, body: Any = None, *, timeout_s: float) -> dict[str, Any]:
         """Request and read a JSON object within `timeout_s` seconds.
@@ -77,12 +81,17 @@ class Call:
         """
         end = time.monotonic() + timeout_s
         connection = self._server.connection(max(timeout_s, 0.001))
+        alarm: threading.Timer | None = None
         try:
             connection.connect()
             with self._lock:
                 if self.cancelled:
                     raise TimeoutError("cancelled")
-                self._connection = connection
+                self._socket = connection.sock
+            # Each wait has its own limit; a server that sends a little now and then keeps them all.
+            alarm = threading.Timer(max(end - time.monotonic(), 0.0), self._hang_up)
+            alarm.daemon = True
+            alarm.start()
             data = None if body is None else json.dumps(body).encode()
             connection.request(method, self._server.target(path), data, self._server.headers)
             connection.sock.settimeout(max(end - time.monotonic(), 0.001))
@@ -91,13 +100,15 @@ class Call:
         except TimeoutError:
             raise
         except (OSError, http.client.HTTPException) as error:
-            if self.cancelled:
-                raise TimeoutError("cancelled") from error
+            self._check(end)
             raise self._down(f"{type(error).__name__}: {error}") from error
         finally:
+            if alarm is not None:
+                alarm.cancel()
             with self._lock:
-                self._connection = None
+                self._socket = None
             connection.close()
+        self._check(end)
         if response.status >= 500 or response.status == 429:
             raise self._down(f"status {response.status}")
         if response.status != 200:
@@ -113,6 +124,13 @@ class Call:
         if not isinstance(found, dict):
             raise self._down("what it says is not a JSON object")
         return found
+
+    def _check(self, end: float) -> None:
+        """What was hung up on is no answer, whatever of it was there."""
+        if self.cancelled:
+            raise TimeoutError("cancelled")
+        if time.monotonic() >= end:
+            raise TimeoutError("time ran out")
 
     def _down(self, cause: str) -> EngineDownError:
         return EngineDownError(

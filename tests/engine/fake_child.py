@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, cast
 
 from miloco_edge.engine.child_main import main
 from miloco_edge.engine.protocol import Pending, Seen
@@ -90,6 +90,8 @@ class FakeEngine:
         budget: Budget | None = None,
     ) -> Pending[Seen]:
         def work() -> Seen:
+            if "nonsense" in rules:
+                return cast(Seen, Usage())
             for rule in rules:
                 if rule in DEEDS:
                     DEEDS[rule]()

@@ -7,12 +7,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from miloco_edge import Clip, Engine, Turn
+from miloco_edge.engine import child_wire
 from miloco_edge.engine.child import ChildEngine
 from miloco_edge.engine.child_limits import Limits
 from miloco_edge.engine.child_quarantine import Quarantine
@@ -20,6 +21,7 @@ from miloco_edge.errors import (
     ClosedError,
     ContextFullError,
     EngineDownError,
+    EngineError,
     ModelNotFoundError,
     QuarantinedError,
 )
@@ -82,6 +84,14 @@ def test_an_error_crosses_with_what_it_carries(child: ChildEngine) -> None:
     assert child.state == "ready", "an error is not a death"
 
 
+def test_what_the_child_refuses_at_once_is_no_death(child: ChildEngine) -> None:
+    child.load()
+    with pytest.raises(EngineError, match="TypeError"):
+        child.ask(None, "Who?", history=[cast(Turn, Budget())]).result(20)
+    assert child.decide(a_clip(2), ["a"]).result(60).decisions
+    assert child.restarts == 0
+
+
 @pytest.mark.parametrize(
     ("deed", "word"),
     [("abort", "SIGABRT"), ("die", "code 3"), ("out_of_memory", "SIGABRT")],
@@ -117,6 +127,42 @@ def test_a_hang_is_ended(child: ChildEngine, deed: str) -> None:
     assert time.monotonic() - began < 20
     assert not alive(pid)
     assert child.decide(a_clip(2), ["a"]).result(60).decisions
+
+
+def test_nonsense_is_no_answer(child: ChildEngine) -> None:
+    child.load()
+    with pytest.raises(EngineDownError, match="talks nonsense"):
+        child.decide(a_clip(1), ["nonsense"]).result(30)
+    assert child.decide(a_clip(2), ["a"]).result(60).decisions
+
+
+def test_what_cannot_be_sent_costs_itself_alone(
+    child: ChildEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child.load()
+    with pytest.raises(TypeError, match="JSON"):
+        child.ask(None, "Who?", top_logprobs=cast(int, np.int64(3))).result(20)
+
+    def hold(clip: Clip) -> int:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(child_wire, "_hold", hold)
+        with pytest.raises(EngineError, match="memory for a clip"):
+            child.decide(a_clip(1), ["a"], budget=Budget(seconds=5)).result(20)
+    assert child.decide(a_clip(1), ["a"]).result(20).decisions
+    assert child.state == "ready" and child.restarts == 0
+
+
+def test_what_a_full_disk_left_of_a_quarantine_is_passed_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a.json").write_text("")
+    (tmp_path / "b.json").write_text("[]")
+    (tmp_path / "c.json").write_text('{"cause": "it died"}')
+    quarantine = Quarantine(tmp_path)
+    assert quarantine.cause(a_clip(1)) is None and quarantine._causes == {"c": "it died"}
+    assert caplog.text.count("expected a clip's cause") == 2
 
 
 def test_silence_is_ended() -> None:

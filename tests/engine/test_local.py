@@ -13,7 +13,7 @@ from miloco_edge.engine.interrupt import Interrupt
 from miloco_edge.engine.local import LocalEngine
 from miloco_edge.engine.pace import Pace
 from miloco_edge.engine.rates import Stage
-from miloco_edge.errors import ClosedError
+from miloco_edge.errors import ClosedError, ContextFullError
 from miloco_edge.llama import Context
 from miloco_edge.types import Answer, Budget, Decision, Sampling
 
@@ -184,3 +184,35 @@ def test_a_clip_that_was_asked_about_is_not_looked_at_again(local: LocalEngine, 
     assert again.usage.prompt_tokens == first.usage.prompt_tokens
     other = local.ask(clip, "Who?", budget=budget, system="Be brief.").result()
     assert other.usage.cached_tokens < 288, "another system prompt is another scene"
+
+
+def test_unload_waits_for_what_is_under_way(
+    local: LocalEngine, clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local.load()
+    gate = Gate(monkeypatch)
+    pending = local.decide(clip, RULES)
+    assert gate.reached.wait(10)
+    local.unload()
+    assert local.state == "ready"
+    gate.open.set()
+    assert "cancelled" not in {d.reason for d in pending.result(30).decisions}
+    end = time.monotonic() + 30
+    while local.state != "unloaded":
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_model_that_cannot_be_measured_is_not_kept(
+    local: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(engine: Engine) -> None:
+        raise ContextFullError(1, 0)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "rates", fail)
+        with pytest.raises(ContextFullError):
+            local.load()
+    assert local.state == "unloaded"
+    local.load()
+    assert local.state == "ready" and local.name

@@ -6,7 +6,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -17,6 +17,7 @@ from PIL import Image
 from miloco_edge import Clip
 from miloco_edge.engine import remote
 from miloco_edge.engine.failover import Failover
+from miloco_edge.engine.protocol import refused
 from miloco_edge.engine.remote import RemoteEngine, read_choice
 from miloco_edge.errors import ClosedError, EngineDownError, EngineError
 from miloco_edge.types import Budget
@@ -46,7 +47,7 @@ class FakeServer(ThreadingHTTPServer):
         self.keys: list[str | None] = []
         self.content = "Yes"
         self.logprobs: Any = logprobs({"Yes": 0.6, "yes": 0.2, "No": 0.1, "Maybe": 0.1})
-        self.status, self.delay_s = 200, 0.0
+        self.status, self.delay_s, self.drip_s = 200, 0.0, 0.0
         super().__init__(("127.0.0.1", 0), _Handler)
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
@@ -85,7 +86,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(self.server.status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            for byte in body if self.server.drip_s else ():
+                self.wfile.write(bytes([byte]))
+                time.sleep(self.server.drip_s)
+            self.wfile.write(b"" if self.server.drip_s else body)
         except OSError:
             pass  # the client left
 
@@ -172,6 +176,18 @@ def test_a_deadline_leaves_the_rest_unknown(
     assert engine.state == "ready", "slow is not down"
 
 
+def test_a_server_that_sends_a_little_now_and_then_is_too_late(
+    engine: RemoteEngine, server: FakeServer, clip: Clip
+) -> None:
+    engine.load()
+    server.drip_s = 0.05
+    began = time.monotonic()
+    seen = engine.decide(clip, ["a"], budget=Budget(seconds=0.5)).result(30)
+    assert time.monotonic() - began < 5
+    assert [decision.reason for decision in seen.decisions] == ["deadline"]
+    assert engine.state == "ready", "late is not gone"
+
+
 def test_cancel_ends_a_request_that_is_under_way(
     engine: RemoteEngine, server: FakeServer, clip: Clip
 ) -> None:
@@ -250,3 +266,32 @@ def test_two_share_the_work(clip: Clip) -> None:
         both.close()
         for server in servers:
             server.stop()
+
+
+def test_the_next_engine_gets_what_is_left_of_the_time(clip: Clip) -> None:
+    budgets: list[Budget | None] = []
+
+    class Slow:
+        name, state, slots = "slow", "ready", 1
+
+        def decide(self, clip: Clip, rules: Any, *, budget: Budget | None = None) -> Any:
+            budgets.append(budget)
+            time.sleep(0.3)
+            return refused(EngineDownError("gone"))
+
+        def ask(self, clip: Any, question: str, *, emit: Any = None, budget: Any = None) -> Any:
+            return self.decide(clip, (), budget=budget)
+
+    both = Failover([Slow(), Slow()])  # type: ignore[list-item]
+    starts: list[Callable[[Budget], Any]] = [
+        lambda budget: both.decide(clip, ["a"], budget=budget),
+        lambda budget: both.ask(clip, "a", budget=budget),
+    ]
+    for start in starts:
+        budgets.clear()
+        with pytest.raises(EngineDownError):
+            start(Budget(seconds=50, visual_tokens=64)).result(5)
+        first, second = (each for each in budgets if each is not None)
+        assert first.seconds is not None and second.seconds is not None
+        assert second.seconds <= first.seconds - 0.3 < first.seconds <= 50
+        assert first.visual_tokens == second.visual_tokens == 64
