@@ -5,43 +5,29 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import llama_cpp
 import pytest
 
 from miloco_edge import Answer, AsyncEngine, Budget, Engine, Sampling, Scene
 from miloco_edge.engine import answer as answer_module
-from miloco_edge.engine.interrupt import Interrupt
 from miloco_edge.errors import ContextFullError
 from miloco_edge.llama import Context, Interrupted, Sampler
 from miloco_edge.prompt import Piece
+from tests.engine.held import forgotten as forgotten
+from tests.engine.held import held
+
+pytestmark = pytest.mark.usefixtures("forgotten")
 
 QUESTIONS = ["Who is there?", "Who is reading?", "What is in the dark room?", "有人吗？"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _as_it_was(engine: Engine) -> Iterator[None]:
-    yield
-    engine.forget()  # the prompt without pictures takes cells from other modules' tests
 
 
 @pytest.fixture
 def scene(engine: Engine) -> Iterator[Scene]:
     """A conversation without pictures; all that it took is given back."""
-    context = engine._loaded.context
-
-    def held() -> tuple[int, int, list[int]]:
-        left = [
-            sequence
-            for sequence in context._free_sequences
-            if llama_cpp.llama_memory_seq_pos_max(context._memory, sequence) != -1
-        ]
-        return sum(context._own_cells.values()), context.free_sequences, left
-
     engine.forget()  # openings would give way to what is asked
     with engine.look() as scene:
-        before = engine._worker.submit(held, Interrupt()).result()
+        before = held(engine)
         yield scene
-        assert engine._worker.submit(held, Interrupt()).result() == before
+        assert held(engine) == before
         assert before[2] == []
 
 
