@@ -15,7 +15,7 @@ from models.demo import truths
 from models.demo.scenes import CATEGORIES, Event, Scene
 from models.demo.scenes.seeds import Dice
 from models.demo.scenes.stations import PersonActor
-from models.demo.thoughts import evidence, facts, sentence
+from models.demo.thoughts import evidence, facts, sentence, who
 from models.demo.wordings import (
     AND,
     DOING,
@@ -74,6 +74,10 @@ class Question:
     """A no to a rule that the scene was drawn to come near."""
     held_out: bool
     """Worded as training never words it."""
+    actors: tuple[int, ...]
+    """Whom a right answer is about, as indices into Plan.actors; () for all or nobody."""
+    conclusion: str
+    """What `thinking` ends with, after what is seen."""
 
 
 def questions(scene: Scene, count: int, *, draw: int = 0) -> list[Question]:
@@ -141,6 +145,7 @@ class _Speaker:
         return self._made(
             "home_rule" if smart_home else "rule", "binary", self._rule_words(rule), answer, so,
             ("no", "yes")[holds], rule, smart_home=smart_home, hard=hard,
+            actors=tuple(event.actor for event in plan.events if event.category == rule),
         )  # fmt: skip
 
     def name(self) -> Question:
@@ -159,7 +164,10 @@ class _Speaker:
             answer = {"en": f"{start} - {end} seconds", "zh": f"{start} - {end} 秒"}[language]
             so = {"en": f"So it lasts from {start} to {end}.", "zh": f"所以从{start}到{end}。"}
             span = [event.start_s, event.end_s]
-            return self._made("when", "temporal", words, answer, so[language], span, event.category)
+            return self._made(
+                "when", "temporal", words, answer, so[language], span, event.category,
+                actors=(event.actor,),
+            )  # fmt: skip
         absent = category or self.dice.pick(CATEGORIES)
         if absent in plan.categories or (category is None and self.dice.chance(0.5)):
             return None
@@ -188,12 +196,18 @@ class _Speaker:
         about = event.category if event else None
         words = self._pick(WHERE).format(target=target_words(thing, side, about, language))
         corners = [round(v) for v in box]
-        label = {"en": thing, "zh": {"person": "人", "hand": "手"}[thing]}[language]
-        answer = json.dumps([{"bbox_2d": corners, "label": label}], ensure_ascii=False)
-        so = {"en": f"Its box is {corners}.", "zh": f"位置是{corners}。"}[language]
+        # Whose box it is comes before the box: the first digit alone would have to say it.
+        name = who(plan, index, language)
+        label = name.removeprefix("the ")
+        answer = json.dumps([{"label": label, "bbox_2d": corners}], ensure_ascii=False)
+        so = {
+            "en": f"So it is {name}. Its box is {corners}.",
+            "zh": f"所以是{name}。位置是{corners}。",
+        }[language]
         return self._made(
-            "where", "point", words, answer, so, [float(v) for v in corners], about or thing
-        )
+            "where", "point", words, answer, so, [float(v) for v in corners], about or thing,
+            actors=(index,),
+        )  # fmt: skip
 
     def home(self) -> Question:
         text = sentence(self.scene.plan, self.language)
@@ -211,14 +225,14 @@ class _Speaker:
     def _made(
         self, skill: Skill, task: Task, words: str, answer: str, so: str,
         target: str | list[float], category: str, *, smart_home: bool = False, hard: bool = False,
-        fixed: bool = False,
+        fixed: bool = False, actors: tuple[int, ...] = (),
     ) -> Question:  # fmt: skip
         gap = " " if self.language == "en" and so else ""
         thinking = facts(self.scene.plan, self.language) + gap + so
         held_out = self.wordings == "held_out" and not fixed
         return Question(
             skill, task, self.language, words, answer, thinking, target, category, smart_home,
-            hard, held_out,
+            hard, held_out, actors, so,
         )  # fmt: skip
 
     def _rule_words(self, rule: str) -> str:

@@ -28,11 +28,11 @@ if find_spec("torch"):  # without it these tests are named, and run by `make ref
         prompt_ids,
     )
     from models.demo.training.export import write_checkpoint
-    from models.demo.training.network import Teacher, quicken, see, speak
+    from models.demo.training.network import GAZING, Teacher, quicken, see, speak
     from models.demo.training.rewards import reward
     from models.demo.training.rollout import Prompt, roll_out
     from models.demo.training.samples import Sample, lay_out, make_sample
-    from models.demo.training.schedule import Plan, optimisers
+    from models.demo.training.schedule import Kind, Plan, optimisers
     from models.demo.training.vocabulary import learn
 
 pytestmark = pytest.mark.reference
@@ -65,55 +65,111 @@ def _quick(model: Any, tokenizer: Any) -> Any:
     return quicken(other)
 
 
+@pytest.fixture(scope="module")
+def quick(model: Any, tokenizer: Any) -> Any:
+    return _quick(model, tokenizer)
+
+
 def test_the_quick_vit_gives_what_the_plain_one_gives(
-    model: Any, tokenizer: Any, samples: list[Sample]
+    model: Any, quick: Any, tokenizer: Any, samples: list[Sample]
 ) -> None:
     batch = collate(samples, pads(tokenizer))
     with torch.no_grad():
-        plain, quick = see(model, batch), see(_quick(model, tokenizer), batch)
-    torch.testing.assert_close(quick, plain, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(see(quick, batch), see(model, batch), rtol=1e-4, atol=1e-5)
+
+
+def test_the_gaze_is_the_first_heads_attention(
+    model: Any, quick: Any, tokenizer: Any, samples: list[Sample]
+) -> None:
+    batch = collate(samples, pads(tokenizer))
+    eager = new_model(tokenizer)
+    eager.load_state_dict(model.state_dict())
+    eager.set_attn_implementation("eager")
+    text = eager.model.language_model
+    with torch.no_grad():
+        visual = see(quick, batch)
+        off = speak(quick, batch, visual).gaze
+        embedded = text.embed_tokens(batch.ids).masked_scatter(batch.visual[..., None], visual)
+        mask = torch.zeros(batch.mask.shape).masked_fill(~batch.mask, torch.finfo().min)
+        attended = text(
+            inputs_embeds=embedded,
+            position_ids=batch.positions,
+            attention_mask={"full_attention": mask},
+            output_attentions=True,
+            use_cache=False,
+        ).attentions[GAZING][:, 0]
+    missed: dict[int, list[float]] = {}
+    for sample, row, which in batch.gazes.tolist():
+        mass = attended[sample, row][batch.looked_at[which]].sum()
+        missed.setdefault(which, []).append(-float(mass.log()))
+    assert len(missed) == len(batch.looked_at) > 0
+    means = [sum(one) / len(one) for one in missed.values()]
+    assert float(off) == pytest.approx(sum(means) / len(means), rel=1e-4)
+
+
+def test_an_answer_looks_at_whom_it_is_about(tokenizer: Any, samples: list[Sample]) -> None:
+    found = 0
+    for sample in samples:
+        gazes = iter(sample.gazes)
+        for exchange in sample.conversation.exchanges:
+            if not exchange.about.actors:
+                continue
+            gaze = next(gazes)
+            said = tokenizer.decode(sample.ids[gaze.rows + 1].tolist(), skip_special_tokens=False)
+            assert said.endswith(f"{exchange.about.answer}<|im_end|>")
+            assert set(sample.ids[gaze.tokens]) <= set(pads(tokenizer))
+            found += 1
+        assert next(gazes, None) is None
+    assert found > 4
 
 
 def test_an_exchange_knows_nothing_of_the_others(
-    model: Any, tokenizer: Any, samples: list[Sample]
+    quick: Any, tokenizer: Any, samples: list[Sample]
 ) -> None:
     sample = samples[3]
     together = collate([sample], pads(tokenizer))
     with torch.no_grad():
-        visual = see(model, together)
-        packed = speak(model, together, visual).logits
+        visual = see(quick, together)
+        packed = speak(quick, together, visual).logits
     at = 0
     for i, exchange in enumerate(sample.conversation.exchanges):
         keep = (sample.segments == 0) | (sample.segments == i + 1)
         alone = Sample(
             sample.seed, sample.patches, sample.grids, sample.ids[keep],
             sample.positions[:, keep], sample.segments[keep], sample.weights[keep],
-            sample.decides[keep], sample.shown, sample.parts, sample.conversation,
+            sample.kinds[keep], sample.shown, [], sample.parts, sample.conversation,
         )  # fmt: skip
         with torch.no_grad():
-            lone = speak(model, collate([alone], pads(tokenizer)), visual).logits
+            lone = speak(quick, collate([alone], pads(tokenizer)), visual).logits
         said = sum(exchange.learn_from)
         torch.testing.assert_close(packed[at : at + said], lone, rtol=1e-3, atol=1e-4)
         at += said
 
 
-def test_emphasis_weighs_yes_and_no_alone(
-    model: Any, tokenizer: Any, samples: list[Sample]
+def test_emphasis_weighs_verdicts_sides_and_thoughts(
+    quick: Any, tokenizer: Any, samples: list[Sample]
 ) -> None:
     batch = collate(samples, pads(tokenizer))
+    factors: dict[Kind, float] = {"verdict": 8.0, "side": 30.0, "thought": 3.0}
     with torch.no_grad():
-        visual = see(model, batch)
-        plain, heavy = speak(model, batch, visual), speak(model, batch, visual, 8.0)
-    answers = [
-        exchange.about.task == "binary" and not exchange.think
-        for sample in samples
-        for exchange in sample.conversation.exchanges
-        for learn in exchange.learn_from
-        if learn
-    ]
-    expected = torch.where(torch.tensor(answers), 8.0, 1.0)
-    assert 0 < sum(answers) < len(answers)
-    torch.testing.assert_close(heavy.weights / plain.weights, expected)
+        visual = see(quick, batch)
+        plain, heavy = speak(quick, batch, visual), speak(quick, batch, visual, factors)
+    expected = []
+    for sample in samples:
+        for exchange in sample.conversation.exchanges:
+            about = exchange.about
+            answered = len(tokenizer.encode(about.answer).ids) + 1
+            for i, id in enumerate(exchange.ids):
+                if not exchange.learn_from[i]:
+                    continue
+                if tokenizer.decode([id]) in (" left", " right", "左边的", "右边的"):
+                    expected.append(30.0)
+                elif i < len(exchange.ids) - answered:
+                    expected.append(3.0)
+                else:
+                    expected.append(8.0 if about.task == "binary" and not exchange.think else 1.0)
+    assert set(expected) == {1.0, 3.0, 8.0, 30.0}
+    torch.testing.assert_close(heavy.weights / plain.weights, torch.tensor(expected))
 
 
 def test_positions_are_those_of_transformers(model: Any, samples: list[Sample]) -> None:
@@ -187,7 +243,9 @@ def test_the_schedule_warms_up_and_ends_at_rest() -> None:
     assert plan.lesson("vision", 50) == 1
     assert plan.lesson("supervised", 999) == pytest.approx(0.2)
     assert plan.rate("wordings", 299) < 0.01
-    assert [plan.emphasis("supervised", step) for step in (0, 332, 333)] == [1, 1, 8]
+    early, late = {}, {"verdict": 8.0}
+    assert [plan.emphasis("supervised", step) for step in (0, 332, 333)] == [early, early, late]
+    assert plan.lesson("places", 0) == 0
 
 
 def test_validation_seeds_are_not_training_seeds(samples: list[Sample]) -> None:
@@ -203,7 +261,7 @@ def test_a_checkpoint_is_quantized_like_any_other(model: Any, words: Path, tmp_p
 
 
 def test_answers_rolled_out_together_are_the_likeliest_ones(
-    model: Any, tokenizer: Any, samples: list[Sample]
+    quick: Any, tokenizer: Any, samples: list[Sample]
 ) -> None:
     scenes = [render(seed) for seed in (3, 8)]
     talks = [converse(scene, tokenizer, 3) for scene in scenes]
@@ -216,7 +274,7 @@ def test_answers_rolled_out_together_are_the_likeliest_ones(
         for i, talk in enumerate(talks)
         for exchange in talk.exchanges
     ]
-    said = roll_out(model, tokenizer, bare, prompts, limit=6, temperature=0)
+    said = roll_out(quick, tokenizer, bare, prompts, limit=6, temperature=0)
     for prompt, one in zip(prompts, said, strict=True):
         assert 0 < len(one.ids) <= 6
         learn = [False] * len(prompt.ids) + [True] * len(one.ids)
@@ -225,7 +283,7 @@ def test_answers_rolled_out_together_are_the_likeliest_ones(
         sample = lay_out(scenes[prompt.sample], whole, tokenizer, "video")
         batch = collate([sample], pads(tokenizer))
         with torch.no_grad():
-            logits = speak(model, batch, see(model, batch)).logits
+            logits = speak(quick, batch, see(quick, batch)).logits
         chosen = logits.gather(1, torch.tensor(one.ids)[:, None])[:, 0]
         assert torch.all(logits.max(1).values - chosen < 1e-3)
 
@@ -235,7 +293,7 @@ def test_rewards_are_the_reports() -> None:
         fields: dict[str, Any] = {
             "skill": "rule", "task": "binary", "language": "en", "question": "?", "answer": "yes",
             "thinking": "", "target": "yes", "category": "reading", "smart_home": False,
-            "hard": False, "held_out": False,
+            "hard": False, "held_out": False, "actors": (), "conclusion": "",
         }  # fmt: skip
         return Question(**(fields | changes))
 

@@ -17,7 +17,7 @@ from models.demo.training.samples import Sample, make_glimpse, make_sample
 from models.demo.training.schedule import CLIPS, Stage
 
 TRIES = 16
-"""Seeds among which a scene with two actors is looked for, where half of the clips have two."""
+"""Seeds among which a scene with two actors is looked for, for three of four clips."""
 AHEAD = 4
 """Batches that are drawn together and sorted by length, so that little is padded."""
 
@@ -41,8 +41,8 @@ class Batch:
     """(b, 1, n, n) bool: who sees whom."""
     weights: Tensor
     """(b, n) float32."""
-    decides: Tensor
-    """(b, n) bool."""
+    kinds: Tensor
+    """(b, n) int64, of KINDS."""
     visual: Tensor
     """(b, n) bool: where the v visual tokens go."""
     states: Tensor
@@ -55,6 +55,10 @@ class Batch:
     """(k,) int64: whose of the s they are."""
     sides: Tensor
     """(k, 4) float32."""
+    gazes: Tensor
+    """(m, 3) int64: sample, row and which of the gazes, for each word said while looking."""
+    looked_at: Tensor
+    """(gazes, n) bool: the ids looked at."""
     parts: Tensor
     """(v, 32) uint8."""
 
@@ -72,24 +76,31 @@ def collate(samples: list[Sample], pads: tuple[int, int]) -> Batch:
     positions = np.zeros((3, b, longest), np.int64)
     segments = np.full((b, longest), -1, np.int64)
     weights = np.zeros((b, longest), np.float32)
-    decides = np.zeros((b, longest), np.bool_)
+    kinds = np.zeros((b, longest), np.int64)
     states: list[int] = []
     moments: list[int] = []
     tokens: list[NDArray[np.int64]] = []
     owners: list[NDArray[np.int64]] = []
     sides: list[NDArray[np.float32]] = []
+    gazes = [np.zeros((0, 3), np.int64)]
+    looked_at: list[NDArray[np.bool_]] = []
     seen = 0
     for i, sample in enumerate(samples):
         n = len(sample.ids)
         ids[i, :n], positions[:, i, :n] = sample.ids, sample.positions
         segments[i, :n], weights[i, :n] = sample.segments, sample.weights
-        decides[i, :n] = sample.decides
+        kinds[i, :n] = sample.kinds
         for actor in sample.shown:
             owners.append(np.full(len(actor.tokens), len(states)))
             states.append(actor.state)
             moments.append(actor.moment)
             tokens.append(actor.tokens + seen)
             sides.append(actor.sides)
+        for gaze in sample.gazes:
+            found = np.stack([np.full(len(gaze.rows), i), gaze.rows, 0 * gaze.rows], 1)
+            found[:, 2] = len(looked_at)
+            gazes.append(found)
+            looked_at.append(np.isin(np.arange(longest), gaze.tokens))
         seen += len(sample.patches) // 4
     causal = np.tril(np.ones((longest, longest), bool))
     same = (segments[:, :, None] == segments[:, None]) | (segments[:, None] == 0)
@@ -100,13 +111,15 @@ def collate(samples: list[Sample], pads: tuple[int, int]) -> Batch:
         torch.from_numpy(positions),
         torch.from_numpy(same & causal)[:, None],
         torch.from_numpy(weights),
-        torch.from_numpy(decides),
+        torch.from_numpy(kinds),
         torch.from_numpy((segments == 0) & np.isin(ids, pads)),
         torch.tensor(states, dtype=torch.int64),
         torch.tensor(moments, dtype=torch.int64),
         torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *tokens])),
         torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *owners])),
         torch.from_numpy(np.concatenate([np.zeros((0, 4), np.float32), *sides])),
+        torch.from_numpy(np.concatenate(gazes)),
+        torch.from_numpy(np.array(looked_at, np.bool_).reshape(-1, longest)),
         torch.from_numpy(np.concatenate([sample.parts for sample in samples])),
     )
 
@@ -137,7 +150,7 @@ class _Stream(IterableDataset[Batch]):
         seed = self.first_seed + number
         if self.stage == "places":
             first = self.first_seed + number * TRIES
-            seed = _of_two(first) if number % 2 else first
+            seed = _of_two(first) if number % 4 else first
         return make_sample(seed, self.tokenizer, self.questions, stage=self.stage)
 
 

@@ -33,13 +33,15 @@ FIRST: dict[Skill, float] = {"name": 3, "rule": 5, "when": 2.5, "where": 2, "des
 PLAIN: dict[Stage, dict[Skill, float]] = {
     "supervised": FIRST,
     "wordings": FIRST | {"name": 2, "rule": 4, "where": 5},
-    "places": FIRST | {"name": 2, "rule": 4, "where": 9},
+    "places": FIRST | {"name": 2, "rule": 4, "when": 4, "where": 7},
 }
 """How often each is asked; places are learnt last."""
 AT_HOME: dict[Skill, float] = {"home_rule": 3, "home": 1}
 
 SMART_HOME_SHARE = 0.15
-THINK_SHARE = 0.3
+THINK_SHARE: dict[Stage, float] = {
+    "vision": 0, "supervised": 0.3, "wordings": 0.3, "places": 0.4,
+}  # fmt: skip
 CUT_SHARE = 0.2
 """Of the thoughts, those closed by force."""
 EMPTY_SHARE = 0.15
@@ -90,7 +92,7 @@ def converse(
         if item is None:
             continue
         earlier = exchanges[-1].about if exchanges and dice.chance(FOLLOW_UP_SHARE) else None
-        think = not at_home and dice.chance(THINK_SHARE)
+        think = not at_home and dice.chance(THINK_SHARE[stage])
         exchanges.append(_exchange(item, earlier, think, tokenizer, dice))
     return Conversation(encode(opening(system), tokenizer), exchanges)
 

@@ -35,6 +35,8 @@ PLACES = 2 * (TOKEN // GRAIN) ** 2
 class Shown:
     """An actor in one frame, on the visual tokens of that frame's pair."""
 
+    actor: int
+    """Index into the plan's actors."""
     state: int
     """Index into STATES."""
     moment: int
@@ -58,7 +60,8 @@ def shown(scene: Scene, pairs: list[tuple[int, int]]) -> list[Shown]:
                 if state is None or box is None:
                     continue
                 tokens, sides = _covered(box, rows, columns)
-                found.append(Shown(STATES.index(state), moment, tokens + p * rows * columns, sides))
+                tokens = tokens + p * rows * columns
+                found.append(Shown(i, STATES.index(state), moment, tokens, sides))
     return found
 
 

@@ -6,6 +6,7 @@ one call for all blocks of a length, where transformers calls once for each bloc
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
     Qwen2_5_VisionPatchEmbed,
+    Qwen2_5_VLAttention,
     Qwen2_5_VLRMSNorm,
     Qwen2_5_VLVisionAttention,
 )
@@ -22,6 +24,11 @@ from models.demo.scenes.canvas import PARTS
 from models.demo.training.architecture import HIDDEN
 from models.demo.training.batches import Batch
 from models.demo.training.lessons import PLACES, STATES
+from models.demo.training.schedule import KINDS, Kind
+
+GAZING = 2
+"""The text layer that is told where to look: those before it gather what is asked and what is
+where, the one after it speaks."""
 
 Model = Any  # Qwen2_5_VLForConditionalGeneration, which carries no types
 
@@ -78,8 +85,37 @@ class Norm(Qwen2_5_VLRMSNorm):
         return F.rms_norm(hidden_states, self.weight.shape, self.weight, self.variance_epsilon)
 
 
+class GazingAttention(Qwen2_5_VLAttention):
+    """Attention that tells where its first head looks."""
+
+    gaze: Tensor
+    """(b, n, n): log of the first head's weights, of the last call."""
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor,
+        position_embeddings: tuple[Tensor, Tensor],
+        **rest: Any,
+    ) -> tuple[Tensor, Tensor | None]:
+        """(b, n, hidden) to the same shape."""
+        q, k = (
+            _rotated(project(hidden_states)[..., : self.head_dim], *position_embeddings)
+            for project in (self.q_proj, self.k_proj)
+        )
+        scores = (q @ k.transpose(-1, -2)).float() * self.scaling
+        self.gaze = scores.masked_fill(~attention_mask[:, 0], -torch.inf).log_softmax(-1)
+        return super().forward(
+            hidden_states,
+            attention_mask=attention_mask,
+            position_embeddings=position_embeddings,
+            **rest,
+        )
+
+
 def quicken(model: Model) -> Model:
     """Swap in the quicker modules; the weights stay where they are."""
+    model.model.language_model.layers[GAZING].self_attn.__class__ = GazingAttention
     model.model.visual.patch_embed.__class__ = PatchEmbed
     for block in model.model.visual.blocks:
         block.attn.__class__ = BlockAttention
@@ -137,6 +173,8 @@ class Said:
     """(m,)."""
     weights: Tensor
     """(m,)."""
+    gaze: Tensor
+    """Scalar: how far off it looks, in nats: 0 where it looks at whom the answer is about alone."""
 
     def loss(self) -> Tensor:
         """Weighted mean cross entropy."""
@@ -149,8 +187,10 @@ def see(model: Model, batch: Batch) -> Tensor:
     return model.model.visual(batch.pixels(), grid_thw=batch.grids).pooler_output
 
 
-def speak(model: Model, batch: Batch, visual: Tensor, emphasis: float = 1.0) -> Said:
-    """The language model on prompts, media and answers; `emphasis` weighs each yes and no."""
+def speak(
+    model: Model, batch: Batch, visual: Tensor, emphasis: Mapping[Kind, float] | None = None
+) -> Said:
+    """The language model on prompts, media and answers; `emphasis` multiplies kinds' weights."""
     embedded = model.model.language_model.embed_tokens(batch.ids)
     embedded = embedded.masked_scatter(batch.visual[..., None], visual.to(embedded.dtype))
     hidden = model.model.language_model(
@@ -160,6 +200,16 @@ def speak(model: Model, batch: Batch, visual: Tensor, emphasis: float = 1.0) -> 
         use_cache=False,
     ).last_hidden_state
     asked = batch.weights[:, 1:] > 0
-    weights = batch.weights * torch.where(batch.decides, emphasis, 1.0)
+    factors = torch.tensor([(emphasis or {}).get(kind, 1.0) for kind in KINDS])
+    weights = batch.weights * factors[batch.kinds]
     logits = model.lm_head(hidden[:, :-1][asked])
-    return Said(logits, batch.ids[:, 1:][asked], weights[:, 1:][asked])
+    gaze = _off(model.model.language_model.layers[GAZING].self_attn.gaze, batch)
+    return Said(logits, batch.ids[:, 1:][asked], weights[:, 1:][asked], gaze)
+
+
+def _off(gaze: Tensor, batch: Batch) -> Tensor:
+    """Mean over gazes of the mean over their words of -log of the weight on what to look at."""
+    sample, row, which = batch.gazes.unbind(1)
+    seen = gaze[sample, row].masked_fill(~batch.looked_at[which], -torch.inf).logsumexp(-1)
+    words = torch.bincount(which, minlength=len(batch.looked_at))
+    return -(seen / words[which]).sum() / max(1, len(words))

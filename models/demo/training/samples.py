@@ -14,14 +14,25 @@ from miloco_edge.prompt.chat import VISION_END, VISION_START
 from models.demo.scenes import Scene, plan, render
 from models.demo.scenes.render import render_plan
 from models.demo.scenes.seeds import Dice
-from models.demo.training.conversation import Conversation, converse
-from models.demo.training.lessons import Shown, parts, shown
-from models.demo.training.schedule import Stage
+from models.demo.training.conversation import Conversation, Exchange, converse
+from models.demo.training.lessons import STATES, Shown, parts, shown
+from models.demo.training.schedule import KINDS, Kind, Stage
 
 Layout = Literal["video", "images"]
 
+SIDES = (" left", " right", "左边的", "右边的")
 IMAGES_SHARE = 0.12
 """Of the clips with at most four frames, those shown as pictures of their own."""
+
+
+@dataclass(frozen=True)
+class Gaze:
+    """Where to look while something is said. Both index the sample's ids."""
+
+    rows: NDArray[np.int64]
+    """(m,): whose next ids are said."""
+    tokens: NDArray[np.int64]
+    """(k,): visual tokens of those that the answer is about."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +53,10 @@ class Sample:
     segments: NDArray[np.int64]
     weights: NDArray[np.float32]
     """How much is learnt from an id as the next token; 0 for a prompt's."""
-    decides: NDArray[np.bool_]
-    """Whether an id belongs to a yes or no that is said at once."""
+    kinds: NDArray[np.int64]
+    """Of KINDS."""
     shown: list[Shown]
+    gazes: list[Gaze]
     parts: NDArray[np.uint8]
     """(v, 32): what is seen at 16 places of each visual token in both frames of its pair."""
     conversation: Conversation
@@ -96,16 +108,22 @@ def lay_out(
         ids += [start, *[pad] * (t * h * w // 4), end]
     segments = [0] * len(ids)
     weights = [0.0] * len(ids)
-    decides = [False] * len(ids)
+    kinds = [0] * len(ids)
+    actors = shown(scene, pairs)
+    visual = np.flatnonzero(np.array(ids) == pad)
+    gazes = []
     for i, exchange in enumerate(conversation.exchanges):
         n = len(exchange.ids)
+        tokens = _looked_at(exchange, actors)
+        if len(tokens):
+            gazes.append(Gaze(len(ids) + _concluding(exchange, tokenizer) - 1, visual[tokens]))
         ids += exchange.ids
         positions.append(np.tile(np.arange(at, at + n), (3, 1)))
         segments += [i + 1] * n
         said = sum(exchange.learn_from)
         # Between a mean over tokens and one over answers: a yes is not drowned by long thoughts.
         weights += [said**-0.5 if learn else 0.0 for learn in exchange.learn_from]
-        decides += [exchange.about.task == "binary" and not exchange.think] * n
+        kinds += _kinds(exchange, tokenizer)
     return Sample(
         scene.plan.seed,
         patches(scene.frames, pairs),
@@ -114,11 +132,45 @@ def lay_out(
         np.concatenate(positions, 1).astype(np.int64),
         np.array(segments, np.int64),
         np.array(weights, np.float32),
-        np.array(decides, np.bool_),
-        shown(scene, pairs),
+        np.array(kinds, np.int64),
+        actors,
+        gazes,
         parts(scene, pairs),
         conversation,
     )
+
+
+def _looked_at(exchange: Exchange, actors: list[Shown]) -> NDArray[np.int64]:
+    """Visual tokens of those that an answer is about, while they do what it is about."""
+    about = exchange.about
+    states = {"waving", "open_palm"} if about.category == "open_palm" else {about.category}
+    seen = [actor for actor in actors if actor.actor in about.actors]
+    doing = [actor for actor in seen if STATES[actor.state] in states]
+    return np.unique(
+        np.concatenate([np.zeros(0, np.int64), *(one.tokens for one in doing or seen)])
+    )
+
+
+def _concluding(exchange: Exchange, tokenizer: Tokenizer) -> NDArray[np.int64]:
+    """Which ids of an exchange are its answer, or the end of its thought unless that was cut."""
+    about = exchange.about
+    said = np.flatnonzero(exchange.learn_from)
+    whole = said[-1] - said[0] == len(said) - 1
+    texts = (about.conclusion, about.answer) if exchange.think and whole else (about.answer,)
+    return said[-sum(len(tokenizer.encode(text).ids) for text in texts) - 1 :]
+
+
+def _kinds(exchange: Exchange, tokenizer: Tokenizer) -> list[int]:
+    """Of each id of an exchange; a side that a thought names is a side."""
+    about, n = exchange.about, len(exchange.ids)
+    answer = len(tokenizer.encode(about.answer, add_special_tokens=False).ids) + 1
+    sides = {id for side in SIDES for id in tokenizer.encode(side, add_special_tokens=False).ids}
+    last: Kind = "verdict" if about.task == "binary" and not exchange.think else "word"
+    found: list[int] = []
+    for i, id in enumerate(exchange.ids):
+        kind: Kind = "side" if id in sides else "thought" if i < n - answer else last
+        found.append(KINDS.index(kind))
+    return found
 
 
 def patches(frames: NDArray[np.uint8], pairs: list[tuple[int, int]]) -> NDArray[np.uint8]:

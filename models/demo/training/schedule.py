@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 Stage = Literal["vision", "supervised", "wordings", "places"]
+Kind = Literal["word", "verdict", "side", "thought"]
+"""Of what is said: a yes or no at once, left or right of two, a thought, and all else."""
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 CLIPS: dict[Stage, int] = {"vision": 40, "supervised": 16, "wordings": 16, "places": 16}
 """In a step: one frame pair of each in the first stage, then all frames."""
@@ -27,7 +30,7 @@ RATES: dict[Stage, tuple[float, float, float]] = {
     "vision": (1.0, 0.25, 0.5),
     "supervised": (0.5, 0.0, 0.4),
     "wordings": (0.25, 0.0, 0.2),
-    "places": (0.25, 0.0, 0.2),
+    "places": (0.5, 0.0, 0.5),
 }
 """Share of the full rate at first and at the end, and of the steps, those before it falls."""
 
@@ -42,7 +45,7 @@ class Plan:
     vision: int = 1300
     supervised: int = 1500
     wordings: int = 300
-    places: int = 160
+    places: int = 400
     questions: int = 6
     """About each clip, after the vision stage."""
 
@@ -65,20 +68,35 @@ class Plan:
         along = max(0.0, (step - edge * steps) / ((1 - edge) * steps))
         return min(1.0, (step + 1) / WARM_UP) * (top + (floor - top) * along)
 
-    def emphasis(self, stage: Stage, step: int) -> float:
-        """How much more a yes or no counts than other words: once the words are known, much.
+    def emphasis(self, stage: Stage, step: int) -> dict[Kind, float]:
+        """How much more than other words some kinds count, once the words are known.
 
-        Two tokens among sentences, they would be a twentieth of what is learnt.
+        A yes or no is two tokens among sentences and would be a twentieth of what is learnt; so
+        would be the word that says whose the box is where two are seen.
         """
         if stage == "supervised":
-            return 8.0 if step >= self.supervised // 3 else 1.0
-        return 6.0
+            return {"verdict": 8.0} if step >= self.supervised // 3 else {}
+        if stage == "places":
+            return {"verdict": 6.0, "side": 30.0, "thought": 3.0}
+        return {"verdict": 6.0}
 
     def lesson(self, stage: Stage, step: int) -> float:
-        """Weight of the teacher's loss: whole at first, a fifth by half of the second stage."""
+        """Weight of the teacher's loss: whole at first, a fifth by half of the second stage.
+
+        None in the last, where the ViT stays as it is.
+        """
+        if stage == "places":
+            return 0.0
         if stage == "supervised":
             return max(0.2, 1.0 - 1.6 * step / self.supervised)
         return 1.0 if stage == "vision" else 0.2
+
+    def gaze(self, stage: Stage) -> float:
+        """Weight of looking at whom an answer is about: in the last stage alone.
+
+        Words alone do not teach it: what all in a scene do can be told without knowing who does it.
+        """
+        return 0.2 if stage == "places" else 0.0
 
 
 def optimisers(model: nn.Module, teacher: nn.Module) -> list[torch.optim.Optimizer]:

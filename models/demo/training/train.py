@@ -61,21 +61,21 @@ def train(folder: Path, run: int, plan: Plan) -> None:
         for step in range(start, plan.steps(stage)):
             batch = next(batches)
             set_rate(optimizers, plan.rate(stage, step))
+            teaching = plan.lesson(stage, step)
             with torch.autocast("cpu", torch.bfloat16):
-                visual = see(model, batch)
-                lesson, right = teacher(visual, batch)
-                spoken = (
-                    None
-                    if stage == "vision"
-                    else speak(model, batch, visual, plan.emphasis(stage, step)).loss()
-                )
-            loss = plan.lesson(stage, step) * lesson + (0 if spoken is None else spoken)
+                with torch.set_grad_enabled(teaching > 0):
+                    visual = see(model, batch)
+                    lesson, right = teacher(visual, batch)
+                loss, seen = teaching * lesson, {"lesson": lesson, "state": right}
+                if stage != "vision":
+                    said = speak(model, batch, visual, plan.emphasis(stage, step))
+                    seen |= {"said": said.loss(), "gaze": said.gaze}
+                    loss = loss + seen["said"] + plan.gaze(stage) * said.gaze
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             for optimizer in optimizers:
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
-            seen = {"lesson": lesson, "state": right} | ({} if spoken is None else {"said": spoken})
             for name, value in seen.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach()) / LOG_EVERY
             done = step + 1
