@@ -118,6 +118,10 @@ def test_an_answer_looks_at_whom_it_is_about(tokenizer: Any, samples: list[Sampl
             said = tokenizer.decode(sample.ids[gaze.rows + 1].tolist(), skip_special_tokens=False)
             assert said.endswith(f"{exchange.about.answer}<|im_end|>")
             assert set(sample.ids[gaze.tokens]) <= set(pads(tokenizer))
+            if isinstance(target := exchange.about.target, list) and len(target) == 4:
+                (x0, y0, x1, y1), (left, top, right, bottom) = target, gaze.box * 28
+                assert left < (x0 + x1) / 2 < right
+                assert top < (y0 + y1) / 2 < bottom
             found += 1
         assert next(gazes, None) is None
     assert found > 4
@@ -137,7 +141,7 @@ def test_an_exchange_knows_nothing_of_the_others(
         alone = Sample(
             sample.seed, sample.patches, sample.grids, sample.ids[keep],
             sample.positions[:, keep], sample.segments[keep], sample.weights[keep],
-            sample.kinds[keep], sample.shown, [], sample.parts, sample.conversation,
+            sample.kinds[keep], sample.shown, [], sample.places, sample.parts, sample.conversation,
         )  # fmt: skip
         with torch.no_grad():
             lone = speak(quick, collate([alone], pads(tokenizer)), visual).logits
@@ -207,9 +211,9 @@ def test_prompts_are_those_of_the_runtime(tokenizer: Any) -> None:
 
 def test_batches_are_the_same_when_a_training_goes_on(tokenizer: Any) -> None:
     def first(start: int) -> Any:
-        return next(stream(tokenizer, "places", 500, 1, start))
+        return next(stream(tokenizer, "wordings", 500, 1, start))
 
-    whole = stream(tokenizer, "places", 500, 1, 0)
+    whole = stream(tokenizer, "wordings", 500, 1, 0)
     every = [next(whole) for _ in range(6)]
     for start in (1, 5):
         torch.testing.assert_close(first(start).ids, every[start].ids)
@@ -242,10 +246,10 @@ def test_the_schedule_warms_up_and_ends_at_rest() -> None:
     assert 0 < plan.rate("supervised", 999) < 0.01
     assert plan.lesson("vision", 50) == 1
     assert plan.lesson("supervised", 999) == pytest.approx(0.2)
-    assert plan.rate("wordings", 299) < 0.01
-    early, late = {}, {"verdict": 8.0}
-    assert [plan.emphasis("supervised", step) for step in (0, 332, 333)] == [early, early, late]
-    assert plan.lesson("places", 0) == 0
+    assert plan.rate("wordings", 399) < 0.01
+    late = plan.emphasis("wordings", 0)
+    assert late["side"] > late["verdict"] > late["thought"] > 1
+    assert [plan.emphasis("supervised", step) for step in (0, 199, 200)] == [{}, {}, late]
 
 
 def test_validation_seeds_are_not_training_seeds(samples: list[Sample]) -> None:

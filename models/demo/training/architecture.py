@@ -11,9 +11,12 @@ from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 HIDDEN = 256
 """Of both towers: every row of every matrix is a multiple of 256, legal for each quant type."""
 
-ROPE_THETA = 200.0
-"""Low, since M-RoPE gives columns the slowest turning third of a head: at 10 000 the columns of a
-clip of 16 tokens would be 0.05 radians apart from end to end."""
+ROPE_THETA = 10.0
+"""Low, since M-RoPE gives columns the slowest turning part of a head: at 10 000 the columns of a
+clip of 16 tokens would be 0.05 radians apart from end to end, and at 200 still half a radian, at
+which the model never learnt which of two people is on the left."""
+MROPE_SECTION = [8, 10, 14]
+"""Pairs of a head that turn by time, row and column."""
 
 PREPROCESSOR = {
     "image_processor_type": "Qwen2VLImageProcessor",
@@ -68,7 +71,7 @@ def configuration(tokenizer: Tokenizer) -> Qwen2_5_VLConfig:
         "rope_parameters": {
             "rope_type": "default",
             "rope_theta": ROPE_THETA,
-            "mrope_section": [8, 12, 12],
+            "mrope_section": MROPE_SECTION,
         },
         "bos_token_id": tokenizer.token_to_id("<|endoftext|>"),
         "eos_token_id": tokenizer.token_to_id("<|im_end|>"),

@@ -17,7 +17,7 @@ from models.demo.training.samples import Sample, make_glimpse, make_sample
 from models.demo.training.schedule import CLIPS, Stage
 
 TRIES = 16
-"""Seeds among which a scene with two actors is looked for, for three of four clips."""
+"""Seeds among which a scene with two actors is looked for, for every other clip."""
 AHEAD = 4
 """Batches that are drawn together and sorted by length, so that little is padded."""
 
@@ -59,6 +59,10 @@ class Batch:
     """(m, 3) int64: sample, row and which of the gazes, for each word said while looking."""
     looked_at: Tensor
     """(gazes, n) bool: the ids looked at."""
+    boxes: Tensor
+    """(gazes, 4) float32: around those, in tokens."""
+    places: Tensor
+    """(v, 2) float32: column and row of each visual token."""
     parts: Tensor
     """(v, 32) uint8."""
 
@@ -84,6 +88,7 @@ def collate(samples: list[Sample], pads: tuple[int, int]) -> Batch:
     sides: list[NDArray[np.float32]] = []
     gazes = [np.zeros((0, 3), np.int64)]
     looked_at: list[NDArray[np.bool_]] = []
+    boxes: list[NDArray[np.float32]] = []
     seen = 0
     for i, sample in enumerate(samples):
         n = len(sample.ids)
@@ -101,6 +106,7 @@ def collate(samples: list[Sample], pads: tuple[int, int]) -> Batch:
             found[:, 2] = len(looked_at)
             gazes.append(found)
             looked_at.append(np.isin(np.arange(longest), gaze.tokens))
+            boxes.append(gaze.box)
         seen += len(sample.patches) // 4
     causal = np.tril(np.ones((longest, longest), bool))
     same = (segments[:, :, None] == segments[:, None]) | (segments[:, None] == 0)
@@ -120,6 +126,8 @@ def collate(samples: list[Sample], pads: tuple[int, int]) -> Batch:
         torch.from_numpy(np.concatenate([np.zeros((0, 4), np.float32), *sides])),
         torch.from_numpy(np.concatenate(gazes)),
         torch.from_numpy(np.array(looked_at, np.bool_).reshape(-1, longest)),
+        torch.from_numpy(np.array(boxes, np.float32).reshape(-1, 4)),
+        torch.from_numpy(np.concatenate([sample.places for sample in samples])),
         torch.from_numpy(np.concatenate([sample.parts for sample in samples])),
     )
 
@@ -147,10 +155,8 @@ class _Stream(IterableDataset[Batch]):
     def _make(self, number: int) -> Sample:
         if self.stage == "vision":
             return make_glimpse(self.first_seed + number, self.tokenizer)
-        seed = self.first_seed + number
-        if self.stage == "places":
-            first = self.first_seed + number * TRIES
-            seed = _of_two(first) if number % 4 else first
+        first = self.first_seed + number * TRIES
+        seed = _of_two(first) if number % 2 else first
         return make_sample(seed, self.tokenizer, self.questions, stage=self.stage)
 
 

@@ -29,19 +29,12 @@ from models.demo.wordings import Part
 
 FACTS = ChatFacts(MIMO_SYSTEM, thinks=True)
 
-FIRST: dict[Skill, float] = {"name": 3, "rule": 5, "when": 2.5, "where": 2, "describe": 0.4}
-PLAIN: dict[Stage, dict[Skill, float]] = {
-    "supervised": FIRST,
-    "wordings": FIRST | {"name": 2, "rule": 4, "where": 5},
-    "places": FIRST | {"name": 2, "rule": 4, "when": 4, "where": 7},
-}
-"""How often each is asked; places are learnt last."""
+PLAIN: dict[Skill, float] = {"name": 3, "rule": 5, "when": 3.5, "where": 3.5, "describe": 0.4}
+"""How often each is asked."""
 AT_HOME: dict[Skill, float] = {"home_rule": 3, "home": 1}
 
 SMART_HOME_SHARE = 0.15
-THINK_SHARE: dict[Stage, float] = {
-    "vision": 0, "supervised": 0.3, "wordings": 0.3, "places": 0.4,
-}  # fmt: skip
+THINK_SHARE = 0.35
 CUT_SHARE = 0.2
 """Of the thoughts, those closed by force."""
 EMPTY_SHARE = 0.15
@@ -86,13 +79,13 @@ def converse(
         system = SMART_HOME[language]
     exchanges: list[Exchange] = []
     while len(exchanges) < count:
-        skill = dice.weighted(AT_HOME if at_home else PLAIN[stage])
+        skill = dice.weighted(AT_HOME if at_home else PLAIN)
         wordings: Part = "first" if stage == "supervised" else "all"
         item = ask(scene, dice, skill, language=language, wordings=wordings)
         if item is None:
             continue
         earlier = exchanges[-1].about if exchanges and dice.chance(FOLLOW_UP_SHARE) else None
-        think = not at_home and dice.chance(THINK_SHARE[stage])
+        think = not at_home and dice.chance(THINK_SHARE)
         exchanges.append(_exchange(item, earlier, think, tokenizer, dice))
     return Conversation(encode(opening(system), tokenizer), exchanges)
 

@@ -2,7 +2,7 @@
 
     python -m models.demo.training.grpo RUN [--steps 40]
 
-Reads RUN/places, writes RUN/grpo and RUN/grpo.jsonl. Each step draws clips with questions, has
+Reads RUN/wordings, writes RUN/grpo and RUN/grpo.jsonl. Each step draws clips with questions, has
 each answered several times, keeps those that are neither always right nor always wrong (the
 difficulty filter), and moves the language model towards the answers better than their group's
 mean (DeepSeekMath, arXiv 2402.03300, section 4.1; one update a rollout, so no ratio is clipped).
@@ -75,7 +75,7 @@ def train(folder: Path, steps: int, first_seed: int) -> None:
     """Run GRPO from the supervised stages' checkpoint; validate before, during and after."""
     tokenizer = load_tokenizer(folder)
     model = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-        folder / "places", dtype=torch.float32
+        folder / "wordings", dtype=torch.float32
     )
     quicken(model).model.visual.requires_grad_(False)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
@@ -111,7 +111,7 @@ def train(folder: Path, steps: int, first_seed: int) -> None:
 def _answered(
     model: Model, tokenizer: Tokenizer, scenes: list[Scene], generator: torch.Generator
 ) -> list[Group]:
-    talks = [converse(scene, tokenizer, QUESTIONS, stage="places") for scene in scenes]
+    talks = [converse(scene, tokenizer, QUESTIONS, stage="wordings") for scene in scenes]
     samples = [
         lay_out(scene, Conversation(talk.opening, []), tokenizer, "video")
         for scene, talk in zip(scenes, talks, strict=True)
@@ -155,7 +155,7 @@ def _loss(
                 exchange = Exchange([*group.prompt, *one.ids], said, group.about, group.think)
                 exchanges.append(exchange)
                 advantages += [advantage] * len(one.ids)
-        opening = converse(scene, tokenizer, QUESTIONS, stage="places").opening
+        opening = converse(scene, tokenizer, QUESTIONS, stage="wordings").opening
         samples.append(lay_out(scene, Conversation(opening, exchanges), tokenizer, "video"))
     batch = collate(samples, pads(tokenizer))
     with torch.autocast("cpu", torch.bfloat16):

@@ -30,6 +30,11 @@ GAZING = 2
 """The text layer that is told where to look: those before it gather what is asked and what is
 where, the one after it speaks."""
 
+HEAD = 64
+"""Width of a text layer's attention head."""
+SCALE = 8.0
+"""Tokens that count as one where a place is learnt."""
+
 Model = Any  # Qwen2_5_VLForConditionalGeneration, which carries no types
 
 
@@ -86,10 +91,14 @@ class Norm(Qwen2_5_VLRMSNorm):
 
 
 class GazingAttention(Qwen2_5_VLAttention):
-    """Attention that tells where its first head looks."""
+    """Attention that tells where its first head looked in the last call."""
 
     gaze: Tensor
-    """(b, n, n): log of the first head's weights, of the last call."""
+    """(b, n, n): log of that head's weights."""
+    brought: Tensor
+    """(b, n, head): what the head brought back."""
+    known: Tensor
+    """(b, n, hidden): what the layer was given."""
 
     def forward(
         self,
@@ -99,18 +108,26 @@ class GazingAttention(Qwen2_5_VLAttention):
         **rest: Any,
     ) -> tuple[Tensor, Tensor | None]:
         """(b, n, hidden) to the same shape."""
-        q, k = (
-            _rotated(project(hidden_states)[..., : self.head_dim], *position_embeddings)
-            for project in (self.q_proj, self.k_proj)
-        )
-        scores = (q @ k.transpose(-1, -2)).float() * self.scaling
-        self.gaze = scores.masked_fill(~attention_mask[:, 0], -torch.inf).log_softmax(-1)
+        if rest.get("past_key_values") is None:  # not while answers are rolled out
+            self._look(hidden_states, attention_mask, position_embeddings)
         return super().forward(
             hidden_states,
             attention_mask=attention_mask,
             position_embeddings=position_embeddings,
             **rest,
         )
+
+    def _look(
+        self, given: Tensor, mask: Tensor, position_embeddings: tuple[Tensor, Tensor]
+    ) -> None:
+        q, k = (
+            _rotated(project(given)[..., : self.head_dim], *position_embeddings)
+            for project in (self.q_proj, self.k_proj)
+        )
+        v = self.v_proj(given)[..., : self.head_dim]
+        scores = (q @ k.transpose(-1, -2)).float() * self.scaling
+        self.gaze = scores.masked_fill(~mask[:, 0], -torch.inf).log_softmax(-1)
+        self.brought, self.known = self.gaze.exp().to(v.dtype) @ v, given
 
 
 def quicken(model: Model) -> Model:
@@ -135,6 +152,8 @@ class Teacher(nn.Module):
         self.covered = nn.Linear(HIDDEN, 2)
         self.sides = nn.Linear(HIDDEN, 8)
         self.parts = nn.Linear(HIDDEN, PLACES * len(PARTS))
+        self.place = nn.Linear(HIDDEN, 2)
+        self.box = nn.Linear(HEAD, 4)
         self.weight = torch.ones(len(PARTS))
         self.weight[0] = 0.2  # most places show nothing in particular
 
@@ -162,6 +181,19 @@ class Teacher(nn.Module):
         right = (pooled.argmax(1) == batch.states).float().mean()
         return 0.5 * each + 0.5 * whole + 0.3 * off + covered + seen, right
 
+    def locate(self, said: Said, batch: Batch) -> Tensor:
+        """Loss of where each visual token is, and of the box around what is looked at.
+
+        Tokens carry no place of their own: attention alone knows it, by how it turns (M-RoPE).
+        """
+        place = F.smooth_l1_loss(self.place(said.known.float()), batch.places / SCALE)
+        which = batch.gazes[:, 2]
+        off = F.smooth_l1_loss(
+            self.box(said.brought.float()), batch.boxes[which] / SCALE, reduction="none"
+        )
+        words = torch.bincount(which, minlength=len(batch.boxes))
+        return place + (off.mean(1) / words[which]).sum() / max(1, len(words))
+
 
 @dataclass(frozen=True)
 class Said:
@@ -175,6 +207,10 @@ class Said:
     """(m,)."""
     gaze: Tensor
     """Scalar: how far off it looks, in nats: 0 where it looks at whom the answer is about alone."""
+    brought: Tensor
+    """(gazes' words, head): what looking brought back."""
+    known: Tensor
+    """(v, hidden): what visual tokens know when they are looked at."""
 
     def loss(self) -> Tensor:
         """Weighted mean cross entropy."""
@@ -203,8 +239,15 @@ def speak(
     factors = torch.tensor([(emphasis or {}).get(kind, 1.0) for kind in KINDS])
     weights = batch.weights * factors[batch.kinds]
     logits = model.lm_head(hidden[:, :-1][asked])
-    gaze = _off(model.model.language_model.layers[GAZING].self_attn.gaze, batch)
-    return Said(logits, batch.ids[:, 1:][asked], weights[:, 1:][asked], gaze)
+    gazing = model.model.language_model.layers[GAZING].self_attn
+    return Said(
+        logits,
+        batch.ids[:, 1:][asked],
+        weights[:, 1:][asked],
+        _off(gazing.gaze, batch),
+        gazing.brought[batch.gazes[:, 0], batch.gazes[:, 1]],
+        gazing.known[batch.visual],
+    )
 
 
 def _off(gaze: Tensor, batch: Batch) -> Tensor:

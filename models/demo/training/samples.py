@@ -33,6 +33,8 @@ class Gaze:
     """(m,): whose next ids are said."""
     tokens: NDArray[np.int64]
     """(k,): visual tokens of those that the answer is about."""
+    box: NDArray[np.float32]
+    """(4,): left, top, right and bottom of those, in tokens."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Sample:
     """Of KINDS."""
     shown: list[Shown]
     gazes: list[Gaze]
+    places: NDArray[np.float32]
+    """(v, 2): column and row of each visual token's middle."""
     parts: NDArray[np.uint8]
     """(v, 32): what is seen at 16 places of each visual token in both frames of its pair."""
     conversation: Conversation
@@ -111,12 +115,16 @@ def lay_out(
     kinds = [0] * len(ids)
     actors = shown(scene, pairs)
     visual = np.flatnonzero(np.array(ids) == pad)
+    places = np.concatenate([_middles(*grid) for grid in grids])
     gazes = []
     for i, exchange in enumerate(conversation.exchanges):
         n = len(exchange.ids)
         tokens = _looked_at(exchange, actors)
         if len(tokens):
-            gazes.append(Gaze(len(ids) + _concluding(exchange, tokenizer) - 1, visual[tokens]))
+            rows = len(ids) + _concluding(exchange, tokenizer) - 1
+            middles = places[tokens]
+            box = np.concatenate([middles.min(0) - 0.5, middles.max(0) + 0.5])
+            gazes.append(Gaze(rows, visual[tokens], box))
         ids += exchange.ids
         positions.append(np.tile(np.arange(at, at + n), (3, 1)))
         segments += [i + 1] * n
@@ -135,9 +143,16 @@ def lay_out(
         np.array(kinds, np.int64),
         actors,
         gazes,
+        places,
         parts(scene, pairs),
         conversation,
     )
+
+
+def _middles(t: int, h: int, w: int) -> NDArray[np.float32]:
+    """Of the visual tokens of a grid of patches."""
+    row, column = np.indices((t, h // 2, w // 2), np.float32)[1:]
+    return np.stack([column, row], -1).reshape(-1, 2) + np.float32(0.5)
 
 
 def _looked_at(exchange: Exchange, actors: list[Shown]) -> NDArray[np.int64]:

@@ -9,19 +9,18 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-Stage = Literal["vision", "supervised", "wordings", "places"]
+Stage = Literal["vision", "supervised", "wordings"]
 Kind = Literal["word", "verdict", "side", "thought"]
 """Of what is said: a yes or no at once, left or right of two, a thought, and all else."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-CLIPS: dict[Stage, int] = {"vision": 40, "supervised": 16, "wordings": 16, "places": 16}
+CLIPS: dict[Stage, int] = {"vision": 40, "supervised": 16, "wordings": 16}
 """In a step: one frame pair of each in the first stage, then all frames."""
 SEEDS_PER_RUN = 100_000_000
 FIRST_SEED: dict[Stage, int] = {
     "vision": 0,
     "supervised": SEEDS_PER_RUN // 2,
     "wordings": SEEDS_PER_RUN * 5 // 8,
-    "places": SEEDS_PER_RUN * 11 // 16,
 }
 """Of a run's seeds; GRPO has the last quarter."""
 WARM_UP = 60
@@ -30,9 +29,14 @@ RATES: dict[Stage, tuple[float, float, float]] = {
     "vision": (1.0, 0.25, 0.5),
     "supervised": (0.5, 0.0, 0.4),
     "wordings": (0.25, 0.0, 0.2),
-    "places": (0.5, 0.0, 0.5),
 }
 """Share of the full rate at first and at the end, and of the steps, those before it falls."""
+
+GAZE = 0.2
+"""Weight of looking at whom an answer is about, and of knowing where that is. Words alone do not
+teach it: what is done in a scene can be told without knowing who does it."""
+LOCATED = 5.0
+"""How much more the second of the two counts."""
 
 MATRIX_RATE = 3e-3
 OTHER_RATE = 2e-3
@@ -43,9 +47,8 @@ class Plan:
     """How long each stage is."""
 
     vision: int = 1300
-    supervised: int = 1500
-    wordings: int = 300
-    places: int = 400
+    supervised: int = 1300
+    wordings: int = 400
     questions: int = 6
     """About each clip, after the vision stage."""
 
@@ -58,8 +61,6 @@ class Plan:
                 return self.supervised
             case "wordings":
                 return self.wordings
-            case "places":
-                return self.places
 
     def rate(self, stage: Stage, step: int) -> float:
         """Share of the full learning rate at a step: a table top with a slope behind it."""
@@ -74,29 +75,15 @@ class Plan:
         A yes or no is two tokens among sentences and would be a twentieth of what is learnt; so
         would be the word that says whose the box is where two are seen.
         """
-        if stage == "supervised":
-            return {"verdict": 8.0} if step >= self.supervised // 3 else {}
-        if stage == "places":
-            return {"verdict": 6.0, "side": 30.0, "thought": 3.0}
-        return {"verdict": 6.0}
+        if stage == "supervised" and step < self.supervised // 5:
+            return {}
+        return {"verdict": 8.0, "side": 30.0, "thought": 2.0}
 
     def lesson(self, stage: Stage, step: int) -> float:
-        """Weight of the teacher's loss: whole at first, a fifth by half of the second stage.
-
-        None in the last, where the ViT stays as it is.
-        """
-        if stage == "places":
-            return 0.0
+        """Weight of the teacher's loss: whole at first, a fifth by half of the second stage."""
         if stage == "supervised":
             return max(0.2, 1.0 - 1.6 * step / self.supervised)
         return 1.0 if stage == "vision" else 0.2
-
-    def gaze(self, stage: Stage) -> float:
-        """Weight of looking at whom an answer is about: in the last stage alone.
-
-        Words alone do not teach it: what all in a scene do can be told without knowing who does it.
-        """
-        return 0.2 if stage == "places" else 0.0
 
 
 def optimisers(model: nn.Module, teacher: nn.Module) -> list[torch.optim.Optimizer]:

@@ -41,7 +41,7 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description="Ship a trained demo model.")
     parser.add_argument("run", type=Path)
-    parser.add_argument("--stage", default="grpo", help="grpo or places")
+    parser.add_argument("--stage", default="grpo", help="grpo or wordings")
     args = parser.parse_args()
     ship(args.run, args.stage)
 

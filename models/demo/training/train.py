@@ -1,7 +1,6 @@
 """Train the demo model; goes on where it stopped.
 
     python -m models.demo.training.train RUN [--run 1] [--vision N] [--supervised N] [--wordings N]
-        [--places N]
 
 RUN receives tokenizer.json, log.jsonl, checkpoint.pt, and one checkpoint folder in Hugging Face
 layout after each stage. Batch n of run r is made of the same seeds whenever it is made, so a
@@ -25,6 +24,8 @@ from models.demo.training.export import write_checkpoint
 from models.demo.training.network import Teacher, quicken, see, speak
 from models.demo.training.schedule import (
     FIRST_SEED,
+    GAZE,
+    LOCATED,
     SEEDS_PER_RUN,
     Plan,
     Stage,
@@ -38,7 +39,7 @@ LOG_EVERY, VALIDATE_EVERY, SAVE_EVERY = 20, 100, 50
 # In bfloat16 the fused RMS norm is not there for float32 weights; the other one is right too.
 warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")
 
-STAGES: tuple[Stage, ...] = ("vision", "supervised", "wordings", "places")
+STAGES: tuple[Stage, ...] = ("vision", "supervised", "wordings")
 
 
 def train(folder: Path, run: int, plan: Plan) -> None:
@@ -61,16 +62,15 @@ def train(folder: Path, run: int, plan: Plan) -> None:
         for step in range(start, plan.steps(stage)):
             batch = next(batches)
             set_rate(optimizers, plan.rate(stage, step))
-            teaching = plan.lesson(stage, step)
             with torch.autocast("cpu", torch.bfloat16):
-                with torch.set_grad_enabled(teaching > 0):
-                    visual = see(model, batch)
-                    lesson, right = teacher(visual, batch)
-                loss, seen = teaching * lesson, {"lesson": lesson, "state": right}
+                visual = see(model, batch)
+                lesson, right = teacher(visual, batch)
+                loss, seen = plan.lesson(stage, step) * lesson, {"lesson": lesson, "state": right}
                 if stage != "vision":
                     said = speak(model, batch, visual, plan.emphasis(stage, step))
-                    seen |= {"said": said.loss(), "gaze": said.gaze}
-                    loss = loss + seen["said"] + plan.gaze(stage) * said.gaze
+                    located = teacher.locate(said, batch)
+                    seen |= {"said": said.loss(), "gaze": said.gaze, "located": located}
+                    loss = loss + seen["said"] + GAZE * (said.gaze + LOCATED * located)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             for optimizer in optimizers:
@@ -146,9 +146,8 @@ def main() -> None:
     parser.add_argument("--vision", type=int, default=plan.vision, help="steps")
     parser.add_argument("--supervised", type=int, default=plan.supervised, help="steps")
     parser.add_argument("--wordings", type=int, default=plan.wordings, help="steps")
-    parser.add_argument("--places", type=int, default=plan.places, help="steps")
     args = parser.parse_args()
-    steps = args.vision, args.supervised, args.wordings, args.places
+    steps = args.vision, args.supervised, args.wordings
     train(args.folder, args.run, Plan(*steps))
 
 

@@ -1,13 +1,15 @@
 """Scores on validation scenes during training, without generating: as quick as a few steps.
 
 An answer is right if each of its tokens is the likeliest after the true ones before it, which is
-when greedy decoding would say it.
+when greedy decoding would say it. A box is hardly ever right to the pixel, so what says whose it is
+counts by itself, as "side".
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer
 
@@ -15,6 +17,7 @@ from models.demo.scenes import SEEDS
 from models.demo.training.batches import Batch, collate, pads
 from models.demo.training.network import Model, Teacher, see, speak
 from models.demo.training.samples import Sample, make_sample
+from models.demo.training.schedule import KINDS
 
 CLIPS = 128
 QUESTIONS = 8
@@ -54,8 +57,13 @@ class Validation:
 def _credit(group: list[Sample], hits: list[bool], found: dict[str, list[float]]) -> None:
     at = 0
     for sample in group:
+        kinds = sample.kinds[sample.weights > 0]
+        first = at
         for exchange in sample.conversation.exchanges:
             count = sum(exchange.learn_from)
             mark = "/think" if exchange.think else ""
             found[exchange.about.skill + mark].append(float(all(hits[at : at + count])))
+            sides = np.flatnonzero(kinds[at - first :][:count] == KINDS.index("side"))
+            if exchange.about.skill == "where" and len(sides):
+                found["side" + mark].append(float(hits[at + sides[-1]]))
             at += count
