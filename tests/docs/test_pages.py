@@ -10,10 +10,11 @@ from importlib import util
 from pathlib import Path
 from types import ModuleType
 
+import click
 import pytest
 import yaml
 
-from miloco_edge.cli.main import COMMANDS
+from miloco_edge.cli.main import COMMANDS, cli
 from miloco_edge.cli.reference import reference
 from miloco_edge.hub import config
 from miloco_edge.hub.settings import WebhookSink
@@ -59,6 +60,31 @@ def test_the_command_reference_is_what_help_says() -> None:
     written = (DOCS / "cli.md").read_text(encoding="utf-8")
     assert written == reference(), "run: python -m miloco_edge.cli.reference > docs/cli.md"
     assert all(f"## miloco-edge {command}" in written for command in COMMANDS)
+
+
+def named(page: Path) -> list[list[str]]:
+    """The words after each `miloco-edge` that a page would have typed."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.M | re.S)
+    code = "\n".join([*blocks, *re.findall(r"`([^`\n]+)`", text)]).replace("\\\n", " ")
+    return [typed.split() for typed in re.findall(r"(?:^|\s|bin/)miloco-edge +([^#|;`)\n]+)", code)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_command_and_option_that_is_named_exists(page: Path) -> None:
+    for words in named(page):
+        if page.name == "cli.md":
+            continue  # held to what --help says as a whole
+        command: click.Command = cli
+        while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+            found = command.get_command(click.Context(command), words[0])
+            if found is None:
+                assert command is not cli, f"{page.name}: {words}"
+                break  # `bench MODEL`: a group that is a command as well
+            command, words = found, words[1:]
+        known = {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
+        options = {word.partition("=")[0] for word in words if word.startswith("--")}
+        assert options <= {*known, "--help"}, f"{page.name}: {words}"
 
 
 def test_every_page_is_in_the_sites_contents() -> None:

@@ -60,7 +60,8 @@ RUNNABLE = {page.relative_to(ROOT).as_posix(): found for page in PAGES if (found
 
 
 def test_the_pages_that_teach_are_run() -> None:
-    assert {"docs/getting-started.md", "docs/embed.md", "docs/quantize.md"} <= set(RUNNABLE)
+    guides = {f"docs/{name}.md" for name in ("getting-started", "embed", "quantize", "zh/README")}
+    assert {"README.md", *guides} <= set(RUNNABLE)
 
 
 @pytest.mark.parametrize("page", RUNNABLE)
