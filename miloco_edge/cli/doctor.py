@@ -145,9 +145,10 @@ def _home(home: Path | None, cameras: tuple[str, ...]) -> Iterator[Finding]:
     """Cameras and brokers, each tried once."""
     from miloco_edge.hub import config
     from miloco_edge.hub.settings import MqttSink
+    from miloco_edge.video.address import masked
 
     for source in cameras:
-        yield _camera(f"camera {source}", source)
+        yield _camera(f"camera {masked(source)}", source)
     if home is None:
         return
     try:
@@ -165,7 +166,8 @@ def _home(home: Path | None, cameras: tuple[str, ...]) -> Iterator[Finding]:
             yield _broker(sink)
     where = read.journal.path.parent.resolve()
     if where.is_dir():
-        yield check_disk(f"the journal, {where}", shutil.disk_usage(where).free)
+        free = shutil.disk_usage(where).free
+        yield check_disk(f"the journal, {where}", free, move="the journal elsewhere (journal.path)")
 
 
 def _camera(name: str, source: Any) -> Finding:
@@ -224,5 +226,8 @@ def _synchronized() -> bool | None:
     if shutil.which("timedatectl") is None:
         return None
     command = ("timedatectl", "show", "--property=NTPSynchronized", "--value")
-    done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
     return {"yes": True, "no": False}.get(done.stdout.strip())

@@ -169,12 +169,12 @@ def check_clock(now_s: float, installed_s: float, synchronized: bool | None) -> 
     return Finding("clock", "ok", "synchronized")
 
 
-def check_disk(where: str, free_bytes: int) -> Finding:
-    """Whether there is room for models, the journal and temporary files."""
+def check_disk(where: str, free_bytes: int, move: str = "models elsewhere with HF_HOME") -> Finding:
+    """Whether there is room for models, the journal and temporary files; `move` is a way out."""
     if free_bytes < _LEAST_FREE_DISK:
         return Finding(
             "disk", "warning", f"{size(free_bytes)} are free at {where}",
-            "free some space, or put models elsewhere with HF_HOME",
+            f"free some space, or put {move}",
         )  # fmt: skip
     return Finding("disk", "ok", f"{size(free_bytes)} are free at {where}")
 

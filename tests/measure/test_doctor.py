@@ -3,8 +3,10 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner, Result
@@ -144,7 +146,23 @@ def test_the_clock() -> None:
 
 def test_the_disk() -> None:
     assert check_disk("/", 2 * GIB).status == "ok"
-    assert check_disk("/", GIB // 2).fix
+    assert "HF_HOME" in (check_disk("/", GIB // 2).fix or "")
+    assert "journal.path" in (check_disk("/", 0, move="it elsewhere (journal.path)").fix or "")
+
+
+def test_a_time_service_that_hangs_or_cannot_be_run_is_one_that_does_not_say(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: name)
+    for error in (subprocess.TimeoutExpired("timedatectl", 10), OSError("no")):
+        monkeypatch.setattr(doctor.subprocess, "run", Mock(side_effect=error))
+        assert doctor._synchronized() is None
+
+
+def test_a_cameras_password_is_not_shown() -> None:
+    (finding,) = doctor._home(None, ("nowhere://admin:pa55word@porch.local/1",))
+    assert finding.status == "problem"
+    assert "pa55word" not in repr(finding) and "porch.local" in finding.name
 
 
 def test_sizes_are_told_in_a_unit_that_shows_them() -> None:
