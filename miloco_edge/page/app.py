@@ -40,7 +40,7 @@ class Page:
         self._spoken: list[tuple[Any, Words]] = []
         self._cameras = dict(enumerate(cameras))
         self.blocks = gr.Blocks(
-            analytics_enabled=False, title="miloco-edge", delete_cache=(600, 3600), fill_width=True
+            analytics_enabled=False, title="miloco-edge", delete_cache=(600, 3000), fill_width=True
         )
         with self.blocks:
             self._head()

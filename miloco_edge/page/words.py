@@ -45,7 +45,6 @@ _WORDS: dict[str, tuple[str, str]] = {
     # What an answer shows.
     "evidence": ("What the model saw, and when", "模型看到的画面与用时"),
     "thought": ("Thinking", "思考过程"),
-    "waiting": ("Waiting for its turn …", "排队中……"),
     "looking": ("Looking …", "正在看……"),
     "no_picture": ("No picture", "无画面"),
     "one_frame": ("frame", "帧"),
