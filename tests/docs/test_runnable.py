@@ -72,6 +72,8 @@ def test_a_page_runs_as_written(page: str, pair: Path, checkpoint: Path, tmp_pat
     shutil.copy(ROOT / "models" / "demo" / "ball.mp4", folder / "clip.mp4")
     Image.new("RGB", (320, 240), "teal").save(folder / "door.jpg")
     (folder / "checkpoint").symlink_to(checkpoint)
+    (folder / "models").mkdir()
+    (folder / "models" / "demo").symlink_to(ROOT / "models" / "demo")
     environment = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "HOME": str(home),
