@@ -107,6 +107,17 @@ def test_figure(pattern: str, name: str, value: Callable[[Any], float], form: st
     assert found[0] == format(value(result), form).replace("_", " ")
 
 
+def test_what_serve_adds() -> None:
+    path = ROOT / "benchmarks" / "results" / "serve-overhead-7b.json"
+    ours = json.loads(path.read_text())["servers"]["miloco-edge"]
+    added, model, share = (
+        ours[key]["p50"]["value"] for key in ("overhead_s", "model_s", "overhead_share")
+    )
+    said = f"`serve` added {1000 * added:.0f} ms to {model:.1f} s for six pictures and eight tokens"
+    page = " ".join((ROOT / "docs" / "performance.md").read_text().split())
+    assert f"{said}, {100 * share:.2f} %." in page
+
+
 def test_every_result_says_where_it_was_measured() -> None:
     for path in (ROOT / "benchmarks" / "results").glob("*.json"):
         host = json.loads(path.read_text())["host"]

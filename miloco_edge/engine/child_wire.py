@@ -9,6 +9,7 @@ the last of the two ends lets go of it. Nothing here is a pickle.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import mmap
 import os
@@ -117,6 +118,10 @@ def to_plain(value: Any) -> Any:
     return asdict(value)
 
 
+_hints = functools.cache(get_type_hints)
+"""It parses annotations anew each time, which costs a message more than all else here."""
+
+
 def from_plain(kind: Any, value: Any) -> Any:
     """A value of type `kind` from what `to_plain` and JSON made of it.
 
@@ -130,7 +135,7 @@ def from_plain(kind: Any, value: Any) -> Any:
         (kind,) = (each for each in arguments if each is not type(None))
         return from_plain(kind, value)
     if is_dataclass(kind):
-        hints = get_type_hints(kind)
+        hints = _hints(kind)
         known = {field.name for field in fields(kind)}
         if unknown := set(value) - known:
             raise TypeError(f"{kind}: expected fields of {sorted(known)}, got {sorted(unknown)}")
