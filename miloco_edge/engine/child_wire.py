@@ -118,8 +118,10 @@ def to_plain(value: Any) -> Any:
     return asdict(value)
 
 
-_hints = functools.cache(get_type_hints)
-"""It parses annotations anew each time, which costs a message more than all else here."""
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:
+    """Parsed once: it costs a message more than all else here."""
+    return get_type_hints(kind)
 
 
 def from_plain(kind: Any, value: Any) -> Any:
@@ -135,7 +137,7 @@ def from_plain(kind: Any, value: Any) -> Any:
         (kind,) = (each for each in arguments if each is not type(None))
         return from_plain(kind, value)
     if is_dataclass(kind):
-        hints = _hints(kind)
+        hints = _hints(kind)  # type: ignore[arg-type]  # a class is hashable
         known = {field.name for field in fields(kind)}
         if unknown := set(value) - known:
             raise TypeError(f"{kind}: expected fields of {sorted(known)}, got {sorted(unknown)}")
