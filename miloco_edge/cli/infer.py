@@ -19,6 +19,7 @@ from miloco_edge.cli.options import (
     model_option,
 )
 from miloco_edge.cli.output import Output
+from miloco_edge.engine.clock import Clock
 from miloco_edge.engine.decide import Decided
 from miloco_edge.engine.engine import LoadOptions
 from miloco_edge.engine.planner import Intent, both
@@ -26,9 +27,6 @@ from miloco_edge.engine.scene import ANSWER_TOKENS
 from miloco_edge.prompt.chat import DESCRIBE, Language
 from miloco_edge.types import Answer, Degraded, Layout, Usage
 from miloco_edge.video import draw_sheet
-
-# A deadline that passed before a stage began: the stage starts, finds no time left, and says so.
-_NO_TIME = 1e-6
 
 
 @dataclass(frozen=True)
@@ -151,7 +149,7 @@ def infer_command(
     with Engine.load(model, **load) as engine:
         if deadline is not None:
             engine.rates()  # known before the clock starts
-        clock = _Clock(deadline)
+        clock = Clock(Budget(seconds=deadline))
         if clip is None:
             watched = time.perf_counter()
             clip = media.read()
@@ -159,7 +157,7 @@ def infer_command(
         asked = questions or (() if rules else (DESCRIBE[language],))
         budget = Budget(
             visual_tokens=visual_tokens,
-            seconds=clock.remaining(),
+            seconds=clock.left().seconds,
             answer_tokens=max_tokens,
             thinking_tokens=think_tokens,
         )
@@ -172,7 +170,7 @@ def infer_command(
         ) as scene:
             decided = None
             if rules:
-                left = Budget(seconds=clock.remaining())
+                left = clock.left()
                 live = media.camera is not None
                 decided = scene.start_decide(rules, budget=left, live=live).result()
                 if not output.as_json:
@@ -183,7 +181,7 @@ def infer_command(
                     scene,
                     asked,
                     output,
-                    budget=replace(budget, visual_tokens=None, seconds=clock.remaining()),
+                    budget=replace(budget, visual_tokens=None, seconds=clock.left().seconds),
                     think=think,
                     sampling=_sampling(scene.sampling, temperature, top_p, seed),
                     top_logprobs=top_logprobs,
@@ -203,16 +201,6 @@ def infer_command(
         why = " for the deadline" if degraded["reason"] == "deadline" else ""
         asked_for = _shown(degraded["asked"])
         output.note(f"note: {_shown(degraded['used'])} instead of {asked_for}{why}")
-
-
-class _Clock:
-    """The deadline of the whole run."""
-
-    def __init__(self, seconds: float | None) -> None:
-        self._end = None if seconds is None else time.monotonic() + seconds
-
-    def remaining(self) -> float | None:
-        return None if self._end is None else max(self._end - time.monotonic(), _NO_TIME)
 
 
 def _sampling(
