@@ -10,12 +10,12 @@ clips, pairs and answers: a run that was stopped goes on.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.host import describe_host
+from benchmarks.outcome import keep, say_where
 from miloco_edge import Engine
 from miloco_edge.evaluate.journal import Journal
 from miloco_edge.evaluate.manifest import read_manifest
@@ -106,18 +106,12 @@ def main() -> None:
     """Measure, print and write the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--work", type=Path, required=True, help="clips, pairs and answers")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--markdown", type=Path)
+    say_where(parser)
     parser.add_argument("--threads", type=int)
     args = parser.parse_args()
     found = list(measure(args.work, args.threads))
-    table = markdown(found)
-    print(table)
     runs = [asdict(run) | {"scores": asdict(scores)} for run, scores in found]
-    result = {"host": describe_host(), "runs": runs}
-    args.out.write_text(json.dumps(result, indent=1) + "\n")
-    if args.markdown:
-        args.markdown.write_text(table)
+    keep({"host": describe_host(), "runs": runs}, markdown(found), args)
 
 
 if __name__ == "__main__":
