@@ -1,14 +1,15 @@
-"""What an engine holds, to see that all of it is given back."""
+"""What an engine holds, to see that all of it is given back, and how often it decodes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import llama_cpp
 import pytest
 
 from miloco_edge import Clip, Engine
 from miloco_edge.engine.interrupt import Interrupt
+from miloco_edge.llama import Context, Run
 
 
 def held(engine: Engine) -> tuple[int, int, list[int]]:
@@ -44,3 +45,17 @@ def everything_is_given_back(engine: Engine, clip: Clip) -> Iterator[None]:
     # Openings may have given way to what was asked; nothing else may be held.
     assert after[0] <= cells and after[1] >= sequences
     assert left == after[2] == []
+
+
+@pytest.fixture
+def decodes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many runs each decode from now on has had."""
+    sizes: list[int] = []
+    real = Context.decode_runs
+
+    def count(self: Context, runs: Sequence[Run]) -> list[int]:
+        sizes.append(len(runs))
+        return real(self, runs)
+
+    monkeypatch.setattr(Context, "decode_runs", count)
+    return sizes

@@ -12,6 +12,7 @@ from miloco_edge.engine import answer as answer_module
 from miloco_edge.errors import ContextFullError
 from miloco_edge.llama import Context, Interrupted, Sampler
 from miloco_edge.prompt import Piece
+from tests.engine.held import decodes as decodes
 from tests.engine.held import forgotten as forgotten
 from tests.engine.held import held
 
@@ -64,15 +65,7 @@ def test_each_draws_its_own_tokens_whoever_is_beside_it(scene: Scene) -> None:
     assert scene.ask_many(QUESTIONS, **options)[0].text != one[0].text
 
 
-def test_one_decode_a_token_for_all(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    decodes: list[int] = []
-    real = Context.decode_runs
-
-    def count(self: Context, runs: Any) -> list[int]:
-        decodes.append(len(runs))
-        return real(self, runs)
-
-    monkeypatch.setattr(Context, "decode_runs", count)
+def test_one_decode_a_token_for_all(scene: Scene, decodes: list[int]) -> None:
     answers = scene.ask_many(QUESTIONS, budget=Budget(answer_tokens=6), sampling=Sampling())
     longest = max(answer.usage.completion_tokens for answer in answers)
     assert len(decodes) == longest  # the prefill, and one for each token but the last

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from miloco_edge import Budget, Clip, Engine, Scene
 from miloco_edge.engine.local import LocalEngine
 from miloco_edge.errors import ContextFullError
-from miloco_edge.llama import Context
+from tests.engine.held import decodes as decodes
 
 RULES = [f"Camera {i} shows person {i} standing in the dark room" for i in range(4)]
 
@@ -76,16 +75,8 @@ def test_sequences_that_nobody_uses_give_way_to_scenes(pair: Path, clip: Clip) -
 
 
 def test_rules_go_together_where_a_kept_scene_would_part_them(
-    pair: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch
+    pair: Path, clip: Clip, decodes: list[int]
 ) -> None:
-    decodes: list[int] = []
-    real = Context.decode_runs
-
-    def count(self: Context, runs: Any) -> list[int]:
-        decodes.append(len(runs))
-        return real(self, runs)
-
-    monkeypatch.setattr(Context, "decode_runs", count)
     budget = Budget(visual_tokens=192)
     other = Clip.from_frames([np.roll(f.pixels, 9, 0) for f in clip.frames], 2.0)
     with Engine.load(pair, threads=1, context=1024, profile=False) as engine:
