@@ -11,6 +11,9 @@ from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 HIDDEN = 256
 """Of both towers: every row of every matrix is a multiple of 256, legal for each quant type."""
 
+HEADS = 4
+"""Of a text layer."""
+
 ROPE_THETA = 10.0
 """Low, since M-RoPE gives columns the slowest turning part of a head: at 10 000 the columns of a
 clip of 16 tokens would be 0.05 radians apart from end to end, and at 200 still half a radian, at
@@ -62,7 +65,7 @@ def configuration(tokenizer: Tokenizer) -> Qwen2_5_VLConfig:
         "hidden_size": HIDDEN,
         "intermediate_size": 768,
         "num_hidden_layers": 4,
-        "num_attention_heads": 4,
+        "num_attention_heads": HEADS,
         "num_key_value_heads": 2,
         "vocab_size": tokenizer.get_vocab_size(),
         "max_position_embeddings": 32768,

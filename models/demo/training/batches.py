@@ -102,9 +102,8 @@ def collate(samples: list[Sample], pads: tuple[int, int]) -> Batch:
             tokens.append(actor.tokens + seen)
             sides.append(actor.sides)
         for gaze in sample.gazes:
-            found = np.stack([np.full(len(gaze.rows), i), gaze.rows, 0 * gaze.rows], 1)
-            found[:, 2] = len(looked_at)
-            gazes.append(found)
+            which = np.full(len(gaze.rows), len(looked_at))
+            gazes.append(np.stack([np.full(len(gaze.rows), i), gaze.rows, which], 1))
             looked_at.append(np.isin(np.arange(longest), gaze.tokens))
             boxes.append(gaze.box)
         seen += len(sample.patches) // 4

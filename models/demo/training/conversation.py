@@ -92,7 +92,7 @@ def converse(
 
 def encode(pieces: list[Text], tokenizer: Tokenizer) -> list[int]:
     """Token ids of a prompt's pieces."""
-    return [id for piece in pieces for id in _ids(piece.text, tokenizer)]
+    return [id for piece in pieces for id in ids_of(piece.text, tokenizer)]
 
 
 def prompt_ids(item: Question, tokenizer: Tokenizer, think: bool) -> list[int]:
@@ -108,15 +108,15 @@ def _exchange(
     end = tokenizer.token_to_id(END_OF_TURN)
     parts: list[tuple[list[int], bool]]
     if think and dice.chance(CUT_SHARE):
-        thought = _ids(f"<think>\n{item.thinking}", tokenizer)
+        thought = ids_of(f"<think>\n{item.thinking}", tokenizer)
         kept = thought[: 3 + dice.below(len(thought) - 3)]
-        close = _ids(CLOSE_THINK, tokenizer)
-        parts = [(kept, True), (close, False), ([*_ids(item.answer, tokenizer), end], True)]
+        close = ids_of(CLOSE_THINK, tokenizer)
+        parts = [(kept, True), (close, False), ([*ids_of(item.answer, tokenizer), end], True)]
     elif think:
-        parts = [([*_ids(spoken(item, think=True), tokenizer), end], True)]
+        parts = [([*ids_of(spoken(item, think=True), tokenizer), end], True)]
     else:
-        empty = _ids(EMPTY_THINK, tokenizer) if dice.chance(EMPTY_SHARE) else []
-        parts = [(empty, False), ([*_ids(item.answer, tokenizer), end], True)]
+        empty = ids_of(EMPTY_THINK, tokenizer) if dice.chance(EMPTY_SHARE) else []
+        parts = [(empty, False), ([*ids_of(item.answer, tokenizer), end], True)]
     ids, learn = list(asked), [False] * len(asked)
     for part, said in parts:
         ids += part
@@ -124,5 +124,6 @@ def _exchange(
     return Exchange(ids, learn, item, think)
 
 
-def _ids(text: str, tokenizer: Tokenizer) -> list[int]:
+def ids_of(text: str, tokenizer: Tokenizer) -> list[int]:
+    """Token ids of a text by itself."""
     return list(tokenizer.encode(text, add_special_tokens=False).ids)

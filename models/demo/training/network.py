@@ -21,7 +21,7 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
 )
 
 from models.demo.scenes.canvas import PARTS
-from models.demo.training.architecture import HIDDEN
+from models.demo.training.architecture import HEADS, HIDDEN
 from models.demo.training.batches import Batch
 from models.demo.training.lessons import PLACES, STATES
 from models.demo.training.schedule import KINDS, Kind
@@ -30,8 +30,6 @@ GAZING = 2
 """The text layer that is told where to look: those before it gather what is asked and what is
 where, the one after it speaks."""
 
-HEAD = 64
-"""Width of a text layer's attention head."""
 SCALE = 8.0
 """Tokens that count as one where a place is learnt."""
 
@@ -91,14 +89,10 @@ class Norm(Qwen2_5_VLRMSNorm):
 
 
 class GazingAttention(Qwen2_5_VLAttention):
-    """Attention that tells where its first head looked in the last call."""
+    """Attention that can tell where its first head looked in the last call."""
 
-    gaze: Tensor
-    """(b, n, n): log of that head's weights."""
-    brought: Tensor
-    """(b, n, head): what the head brought back."""
-    known: Tensor
-    """(b, n, hidden): what the layer was given."""
+    given: tuple[Tensor, Tensor, tuple[Tensor, Tensor]]
+    """Hidden states (b, n, hidden), who sees whom (b, 1, n, n), and the turns of positions."""
 
     def forward(
         self,
@@ -108,8 +102,7 @@ class GazingAttention(Qwen2_5_VLAttention):
         **rest: Any,
     ) -> tuple[Tensor, Tensor | None]:
         """(b, n, hidden) to the same shape."""
-        if rest.get("past_key_values") is None:  # not while answers are rolled out
-            self._look(hidden_states, attention_mask, position_embeddings)
+        self.given = hidden_states, attention_mask, position_embeddings
         return super().forward(
             hidden_states,
             attention_mask=attention_mask,
@@ -117,17 +110,17 @@ class GazingAttention(Qwen2_5_VLAttention):
             **rest,
         )
 
-    def _look(
-        self, given: Tensor, mask: Tensor, position_embeddings: tuple[Tensor, Tensor]
-    ) -> None:
+    def look(self) -> tuple[Tensor, Tensor]:
+        """Log of the head's weights (b, n, n), and what it brought back (b, n, head)."""
+        known, mask, turns = self.given
         q, k = (
-            _rotated(project(given)[..., : self.head_dim], *position_embeddings)
+            _rotated(project(known)[..., : self.head_dim], *turns)
             for project in (self.q_proj, self.k_proj)
         )
-        v = self.v_proj(given)[..., : self.head_dim]
+        v = self.v_proj(known)[..., : self.head_dim]
         scores = (q @ k.transpose(-1, -2)).float() * self.scaling
-        self.gaze = scores.masked_fill(~mask[:, 0], -torch.inf).log_softmax(-1)
-        self.brought, self.known = self.gaze.exp().to(v.dtype) @ v, given
+        weights = scores.masked_fill(~mask[:, 0], -torch.inf).log_softmax(-1)
+        return weights, weights.exp().to(v.dtype) @ v
 
 
 def quicken(model: Model) -> Model:
@@ -153,7 +146,7 @@ class Teacher(nn.Module):
         self.sides = nn.Linear(HIDDEN, 8)
         self.parts = nn.Linear(HIDDEN, PLACES * len(PARTS))
         self.place = nn.Linear(HIDDEN, 2)
-        self.box = nn.Linear(HEAD, 4)
+        self.box = nn.Linear(HIDDEN // HEADS, 4)
         self.weight = torch.ones(len(PARTS))
         self.weight[0] = 0.2  # most places show nothing in particular
 
@@ -181,18 +174,29 @@ class Teacher(nn.Module):
         right = (pooled.argmax(1) == batch.states).float().mean()
         return 0.5 * each + 0.5 * whole + 0.3 * off + covered + seen, right
 
-    def locate(self, said: Said, batch: Batch) -> Tensor:
-        """Loss of where each visual token is, and of the box around what is looked at.
+    def look(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        """How far off the model looked when it spoke last, and how little it knows of places.
 
-        Tokens carry no place of their own: attention alone knows it, by how it turns (M-RoPE).
+        The first is in nats, 0 where it looked at whom an answer is about alone. The second is the
+        loss of where each visual token is and of the box around what was looked at. Tokens carry
+        no place of their own: attention alone knows it, by how it turns (M-RoPE).
         """
-        place = F.smooth_l1_loss(self.place(said.known.float()), batch.places / SCALE)
-        which = batch.gazes[:, 2]
-        off = F.smooth_l1_loss(
-            self.box(said.brought.float()), batch.boxes[which] / SCALE, reduction="none"
-        )
-        words = torch.bincount(which, minlength=len(batch.boxes))
-        return place + (off.mean(1) / words[which]).sum() / max(1, len(words))
+        attention = model.model.language_model.layers[GAZING].self_attn
+        weights, brought = attention.look()
+        sample, row, which = batch.gazes.unbind(1)
+        missed = weights[sample, row].masked_fill(~batch.looked_at[which], -torch.inf).logsumexp(-1)
+        known = attention.given[0][batch.visual].float()
+        place = F.smooth_l1_loss(self.place(known), batch.places / SCALE)
+        box = self.box(brought[sample, row].float())
+        off = F.smooth_l1_loss(box, batch.boxes[which] / SCALE, reduction="none").mean(1)
+        return -_over_gazes(missed, batch), place + _over_gazes(off, batch)
+
+
+def _over_gazes(values: Tensor, batch: Batch) -> Tensor:
+    """Mean over gazes of the mean over the words of each: (m,) to a scalar."""
+    which = batch.gazes[:, 2]
+    words = torch.bincount(which, minlength=len(batch.boxes))
+    return (values / words[which]).sum() / max(1, len(words))
 
 
 @dataclass(frozen=True)
@@ -205,12 +209,6 @@ class Said:
     """(m,)."""
     weights: Tensor
     """(m,)."""
-    gaze: Tensor
-    """Scalar: how far off it looks, in nats: 0 where it looks at whom the answer is about alone."""
-    brought: Tensor
-    """(gazes' words, head): what looking brought back."""
-    known: Tensor
-    """(v, hidden): what visual tokens know when they are looked at."""
 
     def loss(self) -> Tensor:
         """Weighted mean cross entropy."""
@@ -239,20 +237,4 @@ def speak(
     factors = torch.tensor([(emphasis or {}).get(kind, 1.0) for kind in KINDS])
     weights = batch.weights * factors[batch.kinds]
     logits = model.lm_head(hidden[:, :-1][asked])
-    gazing = model.model.language_model.layers[GAZING].self_attn
-    return Said(
-        logits,
-        batch.ids[:, 1:][asked],
-        weights[:, 1:][asked],
-        _off(gazing.gaze, batch),
-        gazing.brought[batch.gazes[:, 0], batch.gazes[:, 1]],
-        gazing.known[batch.visual],
-    )
-
-
-def _off(gaze: Tensor, batch: Batch) -> Tensor:
-    """Mean over gazes of the mean over their words of -log of the weight on what to look at."""
-    sample, row, which = batch.gazes.unbind(1)
-    seen = gaze[sample, row].masked_fill(~batch.looked_at[which], -torch.inf).logsumexp(-1)
-    words = torch.bincount(which, minlength=len(batch.looked_at))
-    return -(seen / words[which]).sum() / max(1, len(words))
+    return Said(logits, batch.ids[:, 1:][asked], weights[:, 1:][asked])

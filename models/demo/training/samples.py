@@ -14,7 +14,7 @@ from miloco_edge.prompt.chat import VISION_END, VISION_START
 from models.demo.scenes import Scene, plan, render
 from models.demo.scenes.render import render_plan
 from models.demo.scenes.seeds import Dice
-from models.demo.training.conversation import Conversation, Exchange, converse
+from models.demo.training.conversation import Conversation, Exchange, converse, ids_of
 from models.demo.training.lessons import STATES, Shown, parts, shown
 from models.demo.training.schedule import KINDS, Kind, Stage
 
@@ -172,14 +172,14 @@ def _concluding(exchange: Exchange, tokenizer: Tokenizer) -> NDArray[np.int64]:
     said = np.flatnonzero(exchange.learn_from)
     whole = said[-1] - said[0] == len(said) - 1
     texts = (about.conclusion, about.answer) if exchange.think and whole else (about.answer,)
-    return said[-sum(len(tokenizer.encode(text).ids) for text in texts) - 1 :]
+    return said[-sum(len(ids_of(text, tokenizer)) for text in texts) - 1 :]
 
 
 def _kinds(exchange: Exchange, tokenizer: Tokenizer) -> list[int]:
     """Of each id of an exchange; a side that a thought names is a side."""
     about, n = exchange.about, len(exchange.ids)
-    answer = len(tokenizer.encode(about.answer, add_special_tokens=False).ids) + 1
-    sides = {id for side in SIDES for id in tokenizer.encode(side, add_special_tokens=False).ids}
+    answer = len(ids_of(about.answer, tokenizer)) + 1
+    sides = {id for side in SIDES for id in ids_of(side, tokenizer)}
     last: Kind = "verdict" if about.task == "binary" and not exchange.think else "word"
     found: list[int] = []
     for i, id in enumerate(exchange.ids):

@@ -67,10 +67,10 @@ def train(folder: Path, run: int, plan: Plan) -> None:
                 lesson, right = teacher(visual, batch)
                 loss, seen = plan.lesson(stage, step) * lesson, {"lesson": lesson, "state": right}
                 if stage != "vision":
-                    said = speak(model, batch, visual, plan.emphasis(stage, step))
-                    located = teacher.locate(said, batch)
-                    seen |= {"said": said.loss(), "gaze": said.gaze, "located": located}
-                    loss = loss + seen["said"] + GAZE * (said.gaze + LOCATED * located)
+                    said = speak(model, batch, visual, plan.emphasis(stage, step)).loss()
+                    gaze, located = teacher.look(model, batch)
+                    seen |= {"said": said, "gaze": gaze, "located": located}
+                    loss = loss + said + GAZE * (gaze + LOCATED * located)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             for optimizer in optimizers:
@@ -147,8 +147,7 @@ def main() -> None:
     parser.add_argument("--supervised", type=int, default=plan.supervised, help="steps")
     parser.add_argument("--wordings", type=int, default=plan.wordings, help="steps")
     args = parser.parse_args()
-    steps = args.vision, args.supervised, args.wordings
-    train(args.folder, args.run, Plan(*steps))
+    train(args.folder, args.run, Plan(args.vision, args.supervised, args.wordings))
 
 
 if __name__ == "__main__":

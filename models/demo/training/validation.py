@@ -56,14 +56,13 @@ class Validation:
 
 def _credit(group: list[Sample], hits: list[bool], found: dict[str, list[float]]) -> None:
     at = 0
+    kinds = np.concatenate([sample.kinds[sample.weights > 0] for sample in group])
     for sample in group:
-        kinds = sample.kinds[sample.weights > 0]
-        first = at
         for exchange in sample.conversation.exchanges:
             count = sum(exchange.learn_from)
             mark = "/think" if exchange.think else ""
             found[exchange.about.skill + mark].append(float(all(hits[at : at + count])))
-            sides = np.flatnonzero(kinds[at - first :][:count] == KINDS.index("side"))
+            sides = np.flatnonzero(kinds[at : at + count] == KINDS.index("side"))
             if exchange.about.skill == "where" and len(sides):
                 found["side" + mark].append(float(hits[at + sides[-1]]))
             at += count
