@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from miloco_edge.types import Budget
@@ -12,15 +13,21 @@ _LEAST_S = 1e-6
 
 
 class Clock:
-    """A budget whose seconds run."""
+    """A budget whose seconds run, from now or from when they `began`."""
 
-    def __init__(self, budget: Budget | None) -> None:
-        self._budget = budget or Budget()
+    def __init__(
+        self,
+        budget: Budget | None,
+        began: float | None = None,
+        *,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._budget, self._now = budget or Budget(), now
         seconds = self._budget.seconds
-        self._end = None if seconds is None else time.monotonic() + seconds
+        self._end = None if seconds is None else seconds + (now() if began is None else began)
 
     def left(self) -> Budget:
         """The budget with the seconds that are left now."""
         if self._end is None:
             return self._budget
-        return replace(self._budget, seconds=max(self._end - time.monotonic(), _LEAST_S))
+        return replace(self._budget, seconds=max(self._end - self._now(), _LEAST_S))

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 from miloco_edge import Budget, Clip, Engine, Sampling
+from miloco_edge.engine.clock import Clock
 from miloco_edge.engine.planner import Intent
 from miloco_edge.measure.film import mark
 
 QUESTION = "What is the person in the picture doing?"
 RULES = ("Someone is reading", "The lamp is on")
 _GREEDY = Sampling()
-_NO_TIME = 1e-6
 
 
 @dataclass(frozen=True)
@@ -99,36 +99,28 @@ def measure_window(
     began = now()
     alone = captured is None
     captured = began if captured is None else captured
-    deadline = None if workload.deadline_s is None else captured + workload.deadline_s
-
-    def left() -> float | None:
-        return None if deadline is None else max(deadline - now(), _NO_TIME)
-
+    budget = Budget(
+        answer_tokens=workload.answer_tokens,
+        seconds=workload.deadline_s,
+        visual_tokens=workload.visual_tokens,
+    )
+    clock = Clock(budget, captured, now=now)
     clip = workload.read()
     decoded = now()
     mark(clip, number)
-    budget = Budget(
-        answer_tokens=workload.answer_tokens,
-        seconds=left(),
-        visual_tokens=workload.visual_tokens,
-    )
     intent = Intent((workload.question,) if workload.question else (), workload.rules)
     answer, first_token, decision_s, late = None, None, None, False
     verdicts: tuple[str, ...] = ()
-    with engine.look(clip, budget=budget, intent=intent) as scene:
+    with engine.look(clip, budget=clock.left(), intent=intent) as scene:
         if workload.question is not None:
             asked = now()
-            answer = scene.ask(
-                workload.question,
-                budget=Budget(answer_tokens=workload.answer_tokens, seconds=left()),
-                sampling=_GREEDY,
-            )
+            answer = scene.ask(workload.question, budget=clock.left(), sampling=_GREEDY)
             late = answer.finish_reason == "deadline"
             if answer.timings.first_token_s is not None:
                 first_token = asked + answer.timings.first_token_s - captured
         if workload.rules:
             asked = now()
-            decided = scene.decide(workload.rules, budget=Budget(seconds=left()))
+            decided = scene.decide(workload.rules, budget=clock.left())
             verdicts = tuple(decision.answer for decision in decided)
             late = late or any(decision.reason == "deadline" for decision in decided)
             decision_s = now() - asked

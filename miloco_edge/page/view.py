@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from miloco_edge.page.words import Language
-from miloco_edge.types import RGB, Budget
+from miloco_edge.types import RGB
 from miloco_edge.video import Clip
 
 MOST_VISUAL_TOKENS = 4096
 """Of a whole clip, whatever the sliders say."""
-_NO_TIME = 1e-6
-"""A deadline that has passed: the stage begins, finds no time left, and says so."""
 
 
 @dataclass(frozen=True)
@@ -77,22 +75,6 @@ class Manner:
     thinking_tokens: int = 256
     answer_tokens: int = 256
     deadline_s: float | None = None
-
-
-class Clock:
-    """A deadline that runs from when the visitor asked."""
-
-    def __init__(self, seconds: float | None) -> None:
-        self.began = time.monotonic()
-        self._end = None if seconds is None else self.began + seconds
-
-    def left(self) -> float | None:
-        """Seconds that are left; None without a deadline."""
-        return None if self._end is None else max(self._end - time.monotonic(), _NO_TIME)
-
-    def budget(self, view: View, manner: Manner) -> Budget:
-        """What look and answer may cost from now on."""
-        return Budget(manner.answer_tokens, manner.thinking_tokens, self.left(), view.visual_tokens)
 
 
 class Film:

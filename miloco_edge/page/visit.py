@@ -12,10 +12,11 @@ from typing import Literal, TypeVar
 
 from miloco_edge import Piece, Turn
 from miloco_edge.engine import Scene
+from miloco_edge.engine.clock import Clock
 from miloco_edge.engine.worker import Request
 from miloco_edge.errors import MilocoEdgeError
 from miloco_edge.page.scenes import Scenes
-from miloco_edge.page.view import Clock, Manner, View
+from miloco_edge.page.view import Manner, View
 from miloco_edge.types import Answer, Budget, FinishReason, Timings
 from miloco_edge.video import FittedClip
 
@@ -97,12 +98,16 @@ class Visit:
         """
         if not self._busy.acquire(blocking=False):
             return
-        stop, clock = Stop(), Clock(manner.deadline_s)
+        began, stop = time.monotonic(), Stop()
+        budget = Budget(
+            manner.answer_tokens, manner.thinking_tokens, manner.deadline_s, view.visual_tokens
+        )
+        clock = Clock(budget)
         self._stop, before = stop, self.exchanges
         try:
             with self._scenes.in_use(self._visitor):
                 for exchange in self._steps(view, question, manner, clock, stop):
-                    now = replace(exchange, total_s=time.monotonic() - clock.began)
+                    now = replace(exchange, total_s=time.monotonic() - began)
                     if self._stop is stop:  # else the conversation was cleared meanwhile
                         self.exchanges = (*before, now)
                     yield now
@@ -130,7 +135,7 @@ class Visit:
         exchange = Exchange(question, view)
         yield exchange
         try:
-            scene, seen = self._look(view, manner, clock, stop)
+            scene, seen = self._look(view, clock, stop)
             exchange = replace(exchange, stage="answering", seen=seen)
             yield exchange
             for exchange in self._answer(exchange, scene, manner, clock, stop):  # noqa: B020
@@ -140,7 +145,7 @@ class Visit:
         except MilocoEdgeError as error:
             yield replace(exchange, stage="done", error=error)
 
-    def _look(self, view: View, manner: Manner, clock: Clock, stop: Stop) -> tuple[Scene, Seen]:
+    def _look(self, view: View, clock: Clock, stop: Stop) -> tuple[Scene, Seen]:
         if (kept := self._scenes.find(self._visitor, view)) is not None:
             return kept, Seen(kept.clip, Timings(), 0.0, reused=True)
         began = time.monotonic()
@@ -150,7 +155,7 @@ class Visit:
         def look() -> Scene:
             request = self._scenes.engine.start_look(
                 clip,
-                budget=clock.budget(view, manner),
+                budget=clock.left(),
                 smart_home=view.smart_home,
                 language=view.language,
             )
@@ -172,7 +177,7 @@ class Visit:
                 emit=pieces.put,
                 history=self._history(exchange.view),
                 think=manner.think,
-                budget=Budget(manner.answer_tokens, manner.thinking_tokens, clock.left()),
+                budget=clock.left(),
             )
             request.future.add_done_callback(lambda _: pieces.put(None))
             return stop.hand(request)

@@ -14,7 +14,7 @@ from miloco_edge.engine.interrupt import Interrupt
 from miloco_edge.errors import ContextFullError, MediaError
 from miloco_edge.page.chat import messages
 from miloco_edge.page.scenes import Scenes
-from miloco_edge.page.view import Clock, Film, Manner, Media, View
+from miloco_edge.page.view import Film, Manner, Media, View
 from miloco_edge.page.visit import Exchange, Visit
 
 SHORT = Manner(answer_tokens=6)
@@ -145,11 +145,6 @@ def test_a_film_is_one_even_video_with_its_own_times() -> None:
     assert clip.times_s == (100.5, 101.0, 101.5, 102.0, 102.5, 103.0)
     film.push(np.zeros((56, 28, 3), np.uint8), 104.0)
     assert film.window(6) is None, "a camera that turned begins anew"
-
-
-def test_a_clock_never_gives_less_than_nothing() -> None:
-    assert Clock(None).left() is None
-    assert (left := Clock(1e-9).left()) is not None and 0 < left < 1e-3
 
 
 def test_visitors_take_turns(scenes: Scenes, never_ends: None) -> None:
