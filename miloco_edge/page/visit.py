@@ -96,13 +96,12 @@ class Visit:
         Looks first unless the scene of this view is kept. A second question while one is being
         answered yields nothing.
         """
-        if not self._busy.acquire(blocking=False):
-            return
-        began, stop = time.monotonic(), Stop()
         budget = Budget(
             manner.answer_tokens, manner.thinking_tokens, manner.deadline_s, view.visual_tokens
         )
-        clock = Clock(budget)
+        began, clock, stop = time.monotonic(), Clock(budget), Stop()
+        if not self._busy.acquire(blocking=False):
+            return
         self._stop, before = stop, self.exchanges
         try:
             with self._scenes.in_use(self._visitor):
