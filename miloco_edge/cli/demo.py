@@ -11,10 +11,10 @@ import click
 
 from miloco_edge import Engine
 from miloco_edge.cli.ending import until_stopped
+from miloco_edge.cli.extras import missing
 from miloco_edge.cli.options import json_option, load_options, model_option
 from miloco_edge.cli.output import Output
 from miloco_edge.engine.engine import LoadOptions
-from miloco_edge.errors import MilocoEdgeError
 from miloco_edge.page.guard import loopback
 
 
@@ -52,9 +52,7 @@ def demo_command(
     use it. What visitors upload is deleted when it ends.
     """
     if importlib.util.find_spec("gradio") is None:
-        raise MilocoEdgeError(
-            "expected the extra demo, got none of gradio", hint="pip install 'miloco-edge[demo]'"
-        )
+        raise missing("demo", "gradio")
     if not loopback(host):
         output.note(f"note: everybody who reaches {host} may use the page and its cameras")
     with (

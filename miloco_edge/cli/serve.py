@@ -11,6 +11,7 @@ import click
 
 from miloco_edge import registry
 from miloco_edge.cli.ending import until_stopped
+from miloco_edge.cli.extras import missing
 from miloco_edge.cli.options import json_option, load_options
 from miloco_edge.cli.output import Output
 from miloco_edge.cli.sinks import sink_kinds
@@ -18,7 +19,6 @@ from miloco_edge.engine.child import ChildEngine
 from miloco_edge.engine.engine import MAX_CONTEXT, LoadOptions
 from miloco_edge.engine.protocol import WindowEngine
 from miloco_edge.engine.remote import RemoteEngine
-from miloco_edge.errors import MilocoEdgeError
 from miloco_edge.hub.secrets import remote_key
 from miloco_edge.prompt import chat_facts
 
@@ -122,10 +122,7 @@ def _server() -> tuple[Any, ...]:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("miloco_edge"):
             raise
-        raise MilocoEdgeError(
-            f"expected the extra server, got none of {error.name}",
-            hint="pip install 'miloco-edge[server]'",
-        ) from error
+        raise missing("server", error.name) from error
     return access, app, fetch, run, settings
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from miloco_edge.errors import MilocoEdgeError
+from miloco_edge.cli.extras import missing
 from miloco_edge.hub.hub import Hub, SinkKinds
 from miloco_edge.hub.settings import Home, MqttSink
 from miloco_edge.hub.sinks import Sink
@@ -15,10 +15,7 @@ def sink_kinds(home: Home) -> SinkKinds:
     if find_spec("aiomqtt") is not None:
         return {MqttSink: _mqtt}
     if any(isinstance(sink, MqttSink) for sink in home.sinks.values()):
-        raise MilocoEdgeError(
-            "expected the extra mqtt for a sink of kind mqtt, got none of aiomqtt",
-            hint="pip install 'miloco-edge[mqtt]'",
-        )
+        raise missing("mqtt", "aiomqtt")
     return {}
 
 
