@@ -22,6 +22,7 @@ from miloco_edge.engine.rates import Figure, Rates
 from miloco_edge.errors import ManifestError
 from miloco_edge.llama import system_info
 from miloco_edge.llama.offload import gpu_backend
+from miloco_edge.registry.whole import write_whole
 
 SCHEMA = 1
 
@@ -130,13 +131,8 @@ def profile_path(machine: Machine) -> Path:
 def write_profile(profile: Profile, path: Path) -> None:
     """Write it whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}")
     document = {"schema": SCHEMA, **asdict(profile)}
-    try:
-        part.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", "utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(path, json.dumps(document, ensure_ascii=False, indent=1) + "\n")
 
 
 def read_profile(path: Path) -> Profile | None:

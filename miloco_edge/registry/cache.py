@@ -19,6 +19,7 @@ from typing import Any
 from huggingface_hub import constants
 
 from miloco_edge.errors import ModelMismatchError
+from miloco_edge.registry.whole import write_whole
 
 RECORD = "miloco-edge.json"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -96,7 +97,6 @@ def _pull(entry: dict[str, Any]) -> Pull:
 
 def record(pull: Pull) -> None:
     """Write `pull` down as the latest; files pulled of the same commit before stay in it."""
-    folder = repo_folder(pull.repo)
     others = []
     for other in pulls_of(pull.repo):
         if other.revision == pull.revision:
@@ -104,9 +104,7 @@ def record(pull: Pull) -> None:
         else:
             others.append(other)
     document = {"pulls": [asdict(entry) for entry in (*others, pull)]}
-    partial = folder / f"{RECORD}.{os.getpid()}"
-    partial.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
-    partial.replace(folder / RECORD)
+    write_whole(repo_folder(pull.repo) / RECORD, json.dumps(document, indent=2) + "\n")
 
 
 def snapshot(repo: str) -> Path | None:

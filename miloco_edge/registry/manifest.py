@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from miloco_edge.errors import ModelMismatchError
+from miloco_edge.registry.whole import write_whole
 
 SUFFIX = ".manifest.json"
 MAX_BYTES = 64 << 20
@@ -71,12 +71,6 @@ def write_field(text: Path, mmproj: Path, name: str, value: object) -> Path:
     else:
         manifest = dict(read_manifest(path))
     manifest[name] = value
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(
-            json.dumps(manifest, ensure_ascii=False, indent=1, allow_nan=False) + "\n", "utf-8"
-        )
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    document = json.dumps(manifest, ensure_ascii=False, indent=1, allow_nan=False)
+    write_whole(path, document + "\n")
     return path
