@@ -65,12 +65,13 @@ class Answered:
 def measures() -> list[Measure]:
     """All rows; the first is exact mode."""
     static = [Economy(static_below=levels) for levels in (4.0, 8.0, 16.0, 32.0)]
+    coarse = [Economy(coarse_below=levels) for levels in (16.0, 32.0, 64.0)]
     pruned = [
         *(Economy(prune_above=cosine) for cosine in (0.98, 0.95, 0.9, 0.8)),
         *(Economy(prune_share=share) for share in (0.25, 0.5, 0.75)),
     ]
     rows = [Measure("exact"), Measure("live", LIVE)]
-    for economy in (*static, *pruned):
+    for economy in (*static, *coarse, *pruned):
         (name, value), = (
             (key, value) for key, value in asdict(economy).items() if value
         )  # fmt: skip

@@ -13,7 +13,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from miloco_edge.types import RGB
+from miloco_edge.types import RGB, VisualTokens
+from miloco_edge.video.resize import FACTOR, resize
 
 Mode = Literal["exact", "live"]
 
@@ -55,6 +56,9 @@ class Economy:
     static_below: float | None = None
     """Leave out frame pairs no part of which differs by so many levels (of 255) from the
     last one that was kept; before the ViT."""
+    coarse_below: float | None = None
+    """Show frame pairs at half their width and height no part of which differs by so many levels
+    from the last one that was shown whole; before the ViT."""
     prune_above: float | None = None
     """Leave out visual tokens whose cosine with the last one kept at their place is above this
     (after DTD, arXiv 2504.17343); after the ViT."""
@@ -68,10 +72,10 @@ class Economy:
     """For rules: look twice where that is needed."""
 
     def __post_init__(self) -> None:
-        if self.static_below is not None and not 0 < self.static_below <= 255:
-            raise ValueError(
-                f"Economy.static_below: expected levels of 255, got {self.static_below}"
-            )
+        for name in ("static_below", "coarse_below"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= 255:
+                raise ValueError(f"Economy.{name}: expected levels of 255, got {value}")
         for name in ("prune_above", "prune_share"):
             value = getattr(self, name)
             if value is not None and not 0 < value < 1:
@@ -80,9 +84,12 @@ class Economy:
             raise ValueError("Economy: expected prune_above or prune_share, got both")
         if self.streaming < 0:
             raise ValueError(f"Economy.streaming: expected 0 or more, got {self.streaming}")
-        if self.streaming and (self.prune_above or self.prune_share):
+        pruned = self.prune_above or self.prune_share
+        if self.streaming and (pruned or self.coarse_below):
             # What was left out for being like an older token would be gone together with it.
-            raise ValueError("Economy.streaming: expected whole pairs, got some that are pruned")
+            raise ValueError("Economy.streaming: expected whole pairs, got some that are not")
+        if self.coarse_below and pruned:  # tokens are compared place by place
+            raise ValueError("Economy.coarse_below: expected no pruning beside it, got some")
 
 
 EXACT = Economy()
@@ -107,6 +114,8 @@ class Savings:
     """Frame pairs of the clip."""
     static: int = 0
     """Pairs left out, in which nothing has changed."""
+    coarse: int = 0
+    """Pairs shown at half their width and height, in which little has changed."""
     remembered: int = 0
     """Pairs whose visual tokens were known: no ViT."""
     streamed: int = 0
@@ -152,6 +161,65 @@ def changed_pairs(
             kept.append(i)
             last = pair
     return kept
+
+
+def coarse_pairs(pairs: Mapping[int, tuple[RGB, ...]], below: float | None) -> list[int]:
+    """Which of the pairs, by number and in order, are shown small: those like the last whole one.
+
+    The first is whole, and so is every pair of a size that has no half.
+    """
+    coarse: list[int] = []
+    whole: tuple[RGB, ...] | None = None
+    for i, pair in pairs.items():
+        if below is None or half_size(pair[0]) is None:
+            continue
+        if whole is not None and is_static(pair, whole, below):
+            coarse.append(i)
+        else:
+            whole = pair
+    return coarse
+
+
+def half_size(frame: RGB) -> tuple[int, int] | None:
+    """The legal (width, height) of about half a frame's sides; None below two tokens a side."""
+    height, width = (side // FACTOR for side in frame.shape[:2])
+    return None if min(width, height) < 2 else (width // 2 * FACTOR, height // 2 * FACTOR)
+
+
+def shown_pairs(
+    pairs: Sequence[tuple[RGB, ...]],
+    last: tuple[RGB, ...] | None,
+    economy: Economy,
+    control: np.random.Generator | None = None,
+) -> dict[int, tuple[RGB, ...]]:
+    """The frames of every pair that is shown, by its number; those of some are smaller.
+
+    `last` is as `changed_pairs` has it. With `control` as many are chosen by chance.
+    """
+    chosen = changed_pairs(pairs, last, economy.static_below)
+    if control is not None:
+        chosen = sorted(control.permutation(len(pairs))[: len(chosen)].tolist())
+    shown = {i: pairs[i] for i in chosen}
+    coarse = coarse_pairs(shown, economy.coarse_below)
+    if control is not None:
+        coarse = control.permutation(chosen)[: len(coarse)].tolist()
+    for i in coarse:
+        size = half_size(pairs[i][0])
+        assert size is not None
+        shown[i] = tuple(resize(frame, size) for frame in pairs[i])
+    return shown
+
+
+def kept_tokens(
+    seen: Sequence[VisualTokens], economy: Economy, control: np.random.Generator | None = None
+) -> list[Bools]:
+    """Which tokens of each pair are kept: (n,) of each; with `control` as many by chance."""
+    if economy.prune_above is None and economy.prune_share is None:
+        return [np.ones(len(each.embeddings), np.bool_) for each in seen]
+    kept = changed_tokens(np.stack([each.embeddings for each in seen]), economy)
+    if control is not None:
+        kept = control.permuted(kept.ravel()).reshape(kept.shape)
+    return list(kept)
 
 
 def changed_tokens(embeddings: Embeddings, economy: Economy) -> Bools:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miloco_edge.engine.cache import EmbeddingCache, content_key
-from miloco_edge.engine.economy import EXACT, Economy, Savings, changed_pairs, changed_tokens
+from miloco_edge.engine.economy import EXACT, Economy, Savings, kept_tokens, shown_pairs
 from miloco_edge.engine.interrupt import Interrupt, Stopped, StopReason
 from miloco_edge.engine.pace import Pace
 from miloco_edge.engine.prefix import Prefixes
@@ -147,28 +147,28 @@ class Lookout:
                 if taken is not None:
                     cached = reel.base + reel.cells
                 fresh = clip.patches[known:]
-                chosen = changed_pairs(fresh, reel.last, economy.static_below)
-                if self.control is not None:
-                    chosen = sorted(self.control.permutation(len(fresh))[: len(chosen)].tolist())
+                shown = shown_pairs(fresh, reel.last, economy, self.control)
                 hits = self.embeddings.hits
                 # Before the ViT, which may take a minute.
-                self.context.reserve(len(chosen) * reel.size[0] * reel.size[1])
-                wanted = {i: (fresh[i], keys[known + i]) for i in chosen}
+                self.context.reserve(sum(_tokens(pair) for pair in shown.values()))
+                wanted = {
+                    i: (pair, keys[known + i] if pair is fresh[i] else content_key(pair))
+                    for i, pair in shown.items()
+                }
                 with spent.on("vision_s", interrupt.clock):
                     visual = self._encode_in_time(wanted, reel.base + reel.cells, interrupt)
-                late, chosen = len(chosen) - len(visual), sorted(visual)
+                late, chosen = len(shown) - len(visual), sorted(visual)
                 pruned = 0
                 if chosen:
-                    embeddings = np.stack([visual[i].embeddings for i in chosen])
-                    kept = changed_tokens(embeddings, economy)
-                    if self.control is not None:
-                        kept = self.control.permuted(kept.ravel()).reshape(kept.shape)
-                    pruned = int((~kept).sum())
+                    seen = [visual[i] for i in chosen]
+                    kept = kept_tokens(seen, economy, self.control)
+                    laid = sum(int(of_it.sum()) for of_it in kept)
+                    pruned = sum(len(each.embeddings) for each in seen) - laid
                     indices = [reel.first + known + i for i in chosen]
                     before, began = reel.base + reel.cells, interrupt.clock()
                     with spent.on("prefill_s", interrupt.clock):
-                        reel.lay(self.context, indices, embeddings, kept, interrupt)
-                    self._learn_prefill(int(kept.sum()), before, interrupt.clock() - began)
+                        reel.lay(self.context, indices, seen, kept, interrupt)
+                    self._learn_prefill(laid, before, interrupt.clock() - began)
                     reel.last = fresh[chosen[-1]]
             except BaseException as error:
                 self.context.drop_sequence(reel.sequence)
@@ -189,6 +189,7 @@ class Lookout:
             savings=Savings(
                 pairs=len(keys),
                 static=len(fresh) - len(chosen) - late,
+                coarse=sum(shown[i] is not fresh[i] for i in chosen),
                 late=late,
                 remembered=self.embeddings.hits - hits,
                 streamed=known,
@@ -305,18 +306,15 @@ class Lookout:
 
     def _encode(self, frames: tuple[RGB, ...], key: bytes, interrupt: Interrupt) -> VisualTokens:
         interrupt.check()
-        height, width, _ = frames[0].shape
         if key not in self.embeddings:
-            expected = self.vision.predict_seconds(height * width // TOKEN_PIXELS**2)
+            expected = self.vision.predict_seconds(_tokens(frames))
             if expected > interrupt.remaining():
                 raise Stopped("deadline")
         return self.embeddings.get(key, lambda: self._see(frames))
 
     def _see(self, frames: tuple[RGB, ...]) -> VisualTokens:
         """The ViT on frames that were not seen before, and a lesson about its speed."""
-        height, width, _ = frames[0].shape
-        tokens = height * width // TOKEN_PIXELS**2
-        predicted = 0.0 if self.pace is None else self.pace.now().vision_s([tokens])
+        predicted = 0.0 if self.pace is None else self.pace.now().vision_s([_tokens(frames)])
         began = time.perf_counter()
         visual = self.vision.encode(frames)
         if self.pace is not None:
@@ -335,14 +333,14 @@ class Lookout:
         the clip: the last pair, the first, and those between.
         """
         visual: dict[int, VisualTokens] = {}
+        held = 0
         order = list(pairs) if math.isinf(interrupt.remaining()) else spread(list(pairs))
         for i in order:
             frames, key = pairs[i]
-            height, width, _ = frames[0].shape
-            tokens = height * width // TOKEN_PIXELS**2
+            held += (tokens := _tokens(frames))
             if visual and self.pace is not None:
                 rates = self.pace.now()
-                needed = rates.prefill_s(tokens * (len(visual) + 1), depth)
+                needed = rates.prefill_s(held, depth)
                 if key not in self.embeddings:
                     needed += rates.vision_s([tokens])
                 if not interrupt.has_time(needed):
@@ -365,6 +363,12 @@ def spread(items: Sequence[int]) -> list[int]:
             order.append(items[middle])
             gaps += [(first, middle), (middle, last)]
     return order
+
+
+def _tokens(frames: tuple[RGB, ...]) -> int:
+    """Visual tokens of a picture or frame pair."""
+    height, width, _ = frames[0].shape
+    return height * width // TOKEN_PIXELS**2
 
 
 def _contents(clip: FittedClip) -> tuple[bytes, ...]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from miloco_edge.engine.interrupt import Interrupt
 from miloco_edge.llama import Context
 from miloco_edge.prompt import next_position, patch_positions
-from miloco_edge.types import RGB
+from miloco_edge.types import RGB, VisualTokens
 
 MOST_REELS = 8
 """Videos that are held to go on with; the oldest is dropped beyond."""
@@ -88,15 +88,23 @@ class Reel:
         self,
         context: Context,
         indices: Sequence[int],
-        embeddings: NDArray[np.float32],
-        kept: NDArray[np.bool_],
+        seen: Sequence[VisualTokens],
+        kept: Sequence[NDArray[np.bool_]],
         interrupt: Interrupt,
     ) -> None:
-        """Decode t pairs at their places: embeddings (t, n, n_embd), of them those kept (t, n)."""
-        places = [patch_positions(self.base, i, self.size, self.step) for i in indices]
-        positions = np.concatenate(places, axis=1)[:, kept.ravel()]
-        context.decode_visual(self.sequence, embeddings[kept], positions, interrupt.check)
-        counts = kept.sum(axis=1).tolist()
+        """Decode pairs at their places, of the n visual tokens of each those that are `kept` (n,)."""
+        places = [
+            patch_positions(self.base, i, self.size, self.step, visual.grid[1:])[:, of_it]
+            for i, visual, of_it in zip(indices, seen, kept, strict=True)
+        ]
+        embeddings = [visual.embeddings[of_it] for visual, of_it in zip(seen, kept, strict=True)]
+        context.decode_visual(
+            self.sequence,
+            np.concatenate(embeddings),
+            np.concatenate(places, axis=1),
+            interrupt.check,
+        )
+        counts = [int(of_it.sum()) for of_it in kept]
         self.laid += [Laid(i, n) for i, n in zip(indices, counts, strict=True) if n]
 
 

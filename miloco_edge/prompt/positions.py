@@ -30,14 +30,22 @@ def grid_positions(base: int, grid: tuple[int, int, int], step: int = 1) -> NDAr
     return np.stack([base + t * step, base + h, base + w]).astype(np.int32)
 
 
-def patch_positions(base: int, index: int, size: tuple[int, int], step: int) -> NDArray[np.int32]:
+def patch_positions(
+    base: int, index: int, size: tuple[int, int], step: int, shown: tuple[int, int] | None = None
+) -> NDArray[np.int32]:
     """Positions of one temporal patch of a video that began at `base`: (3, h * w) int32.
 
-    `index` counts temporal patches from the video's first, left out or not; `size` is (h, w).
+    `index` counts temporal patches from the video's first, left out or not; `size` is (h, w) of the
+    video. A patch that is shown smaller has (h, w) of its own, `shown`: each of its tokens lies in
+    the middle of those whose place it takes.
     """
-    positions = grid_positions(base, (1, *size))
-    positions[0] += index * step
-    return positions
+    t, row, column = grid_positions(0, (1, *(shown or size)))
+    if shown is not None:
+        row, column = (
+            (2 * places + 1) * whole // (2 * part)
+            for places, whole, part in zip((row, column), size, shown, strict=True)
+        )
+    return np.stack([base + t + index * step, base + row, base + column]).astype(np.int32)
 
 
 def next_position(base: int, grid: tuple[int, int, int], step: int = 1) -> int:

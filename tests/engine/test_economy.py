@@ -15,7 +15,9 @@ from miloco_edge.engine.economy import (
     change,
     changed_pairs,
     changed_tokens,
+    coarse_pairs,
     economy_of,
+    half_size,
     is_static,
 )
 from miloco_edge.engine.interrupt import Interrupt
@@ -83,6 +85,18 @@ def test_pairs_are_compared_with_the_one_that_was_kept() -> None:
     assert changed_pairs([], None, 8) == []
 
 
+def test_pairs_that_are_much_like_the_last_whole_one_are_coarse() -> None:
+    def pair(level: int) -> tuple[np.ndarray, ...]:
+        return (np.full((84, 56, 3), level, np.uint8),) * 2
+
+    pairs = {i: pair(level) for i, level in enumerate((100, 110, 120, 130, 100))}
+    assert coarse_pairs(pairs, None) == []
+    assert coarse_pairs(pairs, 16) == [1, 3], "a slow change adds up"
+    assert half_size(pair(0)[0]) == (28, 28)
+    assert half_size(grey(0)) is None, "a token has no half"
+    assert coarse_pairs({0: (grey(100),), 1: (grey(101),)}, 16) == []
+
+
 def test_tokens_that_are_alike_are_left_out() -> None:
     a, b = np.array([1.0, 0.0]), np.array([0.0, 1.0])
     nearly = np.array([1.0, 0.1])
@@ -106,6 +120,9 @@ def test_tokens_that_are_alike_are_left_out() -> None:
         {"prune_above": 0.9, "prune_share": 0.5},
         {"streaming": -1},
         {"streaming": 8, "prune_share": 0.5},
+        {"coarse_below": 256},
+        {"streaming": 8, "coarse_below": 16},
+        {"coarse_below": 16, "prune_above": 0.9},
     ],
 )
 def test_an_economy_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
@@ -167,9 +184,9 @@ def keys(text: str) -> tuple[bytes, ...]:
 
 def lay(reel: Reel, context: Recorder, indices: list[int]) -> None:
     h, w = reel.size
-    embeddings = np.zeros((len(indices), h * w, 4), np.float32)
-    kept = np.ones((len(indices), h * w), np.bool_)
-    reel.lay(context, indices, embeddings, kept, Interrupt())  # type: ignore[arg-type]
+    seen = [VisualTokens(np.zeros((h * w, 4), np.float32), (1, h, w)) for _ in indices]
+    kept = [np.ones(h * w, np.bool_) for _ in indices]
+    reel.lay(context, indices, seen, kept, Interrupt())  # type: ignore[arg-type]
 
 
 def test_a_window_that_moves_on_lies_where_the_whole_film_would() -> None:
@@ -263,6 +280,44 @@ def test_static_pairs_are_left_out_and_the_others_keep_their_time(
         assert np.isfinite(scene.logits(QUESTION)).all()
     whole, part = laid
     assert np.array_equal(part, np.delete(whole, np.s_[64:128], axis=1))
+
+
+def test_coarse_pairs_have_a_quarter_of_the_tokens_amid_those_of_the_whole(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    laid: list[np.ndarray] = []
+    context = engine._loaded.context
+    real = type(context).decode_visual
+
+    def spy(self: Any, sequence: int, embeddings: Any, positions: Any, check: Any) -> None:
+        laid.append(positions)
+        real(self, sequence, embeddings, positions, check)
+
+    monkeypatch.setattr(type(context), "decode_visual", spy)
+    clip = still_film(1, 1, 2)
+    economy = Economy(coarse_below=8)
+    with engine.look(clip, budget=SMALL) as scene:
+        whole_position = scene._prefilled.position
+    for _ in range(2):  # what was encoded small is known small
+        with engine.look(clip, budget=SMALL, economy=economy) as scene:
+            assert scene.savings is not None
+            assert (scene.savings.coarse, scene.savings.static) == (1, 0)
+            assert scene.usage.visual_tokens == 64 + 16 + 64
+            assert scene._prefilled.position == whole_position
+            assert np.isfinite(scene.logits(QUESTION)).all()
+    assert scene.savings.remembered == 3
+    whole, mixed, _ = laid
+    assert np.array_equal(mixed[:, :64], whole[:, :64])
+    assert np.array_equal(mixed[:, 80:], whole[:, 128:])
+    time, row, column = mixed[:, 64:80] - whole[:, [64]]
+    assert set(time) == {0} and row[::4].tolist() == [1, 3, 5, 7] == column[:4].tolist()
+    lookout = engine._loaded.lookout
+    try:
+        lookout.control = np.random.default_rng(1)
+        with engine.look(clip, budget=SMALL, economy=economy) as scene:
+            assert scene.savings is not None and scene.savings.coarse == 1
+    finally:
+        lookout.control = None
 
 
 def test_an_economy_that_finds_nothing_changes_nothing(engine: Engine) -> None:

@@ -28,7 +28,7 @@ def test_every_measure_that_leaves_out_has_one_that_does_by_chance() -> None:
     assert len({row.name for row in rows}) == len(rows)
     chance = [row.economy for row in rows if row.by_chance]
     told = [row.economy for row in rows[2:] if row.economy.static_below or row.economy.prune_above
-            or row.economy.prune_share]  # fmt: skip
+            or row.economy.prune_share or row.economy.coarse_below]  # fmt: skip
     assert len(told) == 2 * len(chance) and set(told) == set(chance)
 
 
