@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Generator as Steps
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypedDict
 
 from miloco_edge.engine.branch import Branch, Tokens, decode, share
@@ -70,14 +72,17 @@ def answer_all(
 ) -> list[Answer]:
     """Answer questions that follow `base`, a sequence that goes on at `position`.
 
-    As many side by side as sequences and cells allow; each draws its own tokens, as it would
-    alone but for rounding, which llama.cpp's kernels do differently for one row and for many.
+    As many side by side as sequences and cells allow, the others after them, each group with its
+    share of the time that is left; each draws its own tokens, as it would alone but for rounding,
+    which llama.cpp's kernels do differently for one row and for many.
     `told` is what each whole answer goes through. Raises ContextFullError where one does not fit,
     NonFiniteError.
     """
     started = time.perf_counter()
     answers: list[Answer] = []
     for part in _groups(context, asks):
+        later_s = _later_s(len(asks) - part.stop, len(part), interrupt.remaining())
+        interrupt.kept_back = partial(float, later_s)
         lines = [
             _Line(context, context.new_sequence(copy_of=base), position, asks[i], interrupt,
                   _emit_of(emit, i))
@@ -121,6 +126,12 @@ def _groups(context: Context, asks: Sequence[Ask]) -> Iterator[range]:
             stop += 1
         yield range(start, stop)
         start = stop
+
+
+def _later_s(left: int, beside: int, seconds: float) -> float:
+    """What of some seconds is for the questions left, in groups as large as the one before."""
+    groups = -(-left // beside)
+    return seconds * groups / (groups + 1) if left and math.isfinite(seconds) else 0.0
 
 
 def _generate(context: Context, position: int, lines: Sequence[_Line]) -> float:

@@ -146,16 +146,15 @@ class Generator:
                 yield from self._force(CLOSE_THINK)
             elif self._answer_tokens >= self._answer_budget:
                 return "length"
-            elif self._interrupt.remaining() < self._token_seconds:
+            elif not self._interrupt.has_time(self._token_seconds):
                 return "deadline"  # what there is, in time, instead of one more token too late
             else:
                 yield from self._decode(np.array([token], np.int32))
 
     def _must_close(self) -> bool:
         reserve = self._token_seconds * min(self._answer_budget, _ANSWER_RESERVE_TOKENS)
-        return (
-            self._thinking_tokens >= self._thinking_budget or self._interrupt.remaining() < reserve
-        )
+        spent = self._thinking_tokens >= self._thinking_budget
+        return spent or not self._interrupt.has_time(reserve)
 
     def _rewind_unwanted_thought(self) -> Steps[Tokens, int, None]:
         """The model thinks under /no_think: take it back and let it answer after an empty think."""

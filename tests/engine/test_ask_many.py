@@ -15,6 +15,7 @@ from miloco_edge.prompt import Piece
 from tests.engine.held import decodes as decodes
 from tests.engine.held import forgotten as forgotten
 from tests.engine.held import held
+from tests.engine.test_deadline import Clock
 
 pytestmark = pytest.mark.usefixtures("forgotten")
 
@@ -162,6 +163,26 @@ def test_stopped_midway_all_keep_what_they_said(
     calls[:] = [1, 1]
     answers = scene.ask_many(QUESTIONS[:2], budget=budget, sampling=Sampling())
     assert [(a.text, a.finish_reason) for a in answers] == [("", "cancelled")] * 2
+
+
+def test_those_who_take_turns_share_the_time(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two by two, at ten seconds a decode, the first of which is the question's."""
+    token = int(scene._lookout.model.tokenize("a", special=False)[0])
+    clock, real = Clock(monkeypatch), Context.decode_runs
+
+    def slow(self: Context, runs: Any) -> list[int]:
+        clock.skipped += 10
+        return real(self, runs)
+
+    monkeypatch.setattr(answer_module, "SIDE_BY_SIDE", 2)
+    monkeypatch.setattr(scene._lookout, "pace", None)
+    monkeypatch.setattr(Sampler, "sample", lambda *_: token)
+    monkeypatch.setattr(Context, "decode_runs", slow)
+    answers = scene.ask_many(QUESTIONS, budget=Budget(answer_tokens=40, seconds=200))
+    assert {answer.finish_reason for answer in answers} == {"deadline"}
+    lengths = [answer.usage.completion_tokens for answer in answers]
+    assert min(lengths) >= 6 and max(lengths) - min(lengths) <= 3, lengths
+    assert clock.skipped <= 200
 
 
 def test_no_time_at_all(scene: Scene) -> None:
