@@ -192,6 +192,13 @@ class Degraded:
     used: dict[str, int | float]
 
 
+def together(first: Degraded | None, then: Degraded | None) -> Degraded | None:
+    """What was given up at first, and what became of the rest."""
+    if first is None or then is None:
+        return first or then
+    return Degraded(first.reason, {**then.asked, **first.asked}, {**first.used, **then.used})
+
+
 @dataclass(frozen=True)
 class Answer:
     """What the model said about a scene, and what it cost."""

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from miloco_edge.engine.economy import Closer
 from miloco_edge.engine.planner import both
 from miloco_edge.engine.protocol import Seen
-from miloco_edge.types import Decision, Timings, Usage
+from miloco_edge.types import Decision, Degraded, Timings, Usage, together
 
 Counted = TypeVar("Counted", Usage, Timings)
 
@@ -20,7 +20,7 @@ Look = Callable[[Sequence[str], float], Seen]
 def look_twice(closer: Closer, rules: Sequence[str], look: Look) -> Seen:
     """Decide rules with a cheap look, and those in doubt with a closer one.
 
-    The closer look counts, unless it came to nothing, as for want of time.
+    The closer look counts, unless it came to nothing, as for want of time; that is told.
     """
     seen = look(rules, closer.share)
     doubtful = [i for i, made in enumerate(seen.decisions) if _in_doubt(made, closer.doubt)]
@@ -36,8 +36,20 @@ def look_twice(closer: Closer, rules: Sequence[str], look: Look) -> Seen:
         tuple(decisions),
         _sum(seen.usage, close.usage),
         replace(_sum(seen.timings, close.timings), predicted_s=predicted_s),
-        close.degraded,
+        together(close.degraded, missed(len(doubtful), in_time(close))),
     )
+
+
+def missed(rules: int, looked_at: int, reason: str = "deadline") -> Degraded | None:
+    """What is told where not all rules were looked at closely that should have been."""
+    if looked_at == rules:
+        return None
+    return Degraded(reason, {"closer_rules": rules}, {"closer_rules": looked_at})
+
+
+def in_time(seen: Seen) -> int:
+    """For how many rules a look came in time."""
+    return sum(made.reason != "deadline" for made in seen.decisions)
 
 
 def _in_doubt(made: Decision, doubt: float) -> bool:

@@ -27,7 +27,7 @@ from miloco_edge.hub.connect import engine_for, sink_for
 from miloco_edge.hub.journal import Decided, Journal
 from miloco_edge.hub.loop import Loop
 from miloco_edge.hub.outlets import Outlets
-from miloco_edge.hub.overload import Overload, together
+from miloco_edge.hub.overload import Overload
 from miloco_edge.hub.questions import Asked, put, shown
 from miloco_edge.hub.scheduler import Job, Question, Scheduler
 from miloco_edge.hub.settings import Home
@@ -38,7 +38,7 @@ from miloco_edge.hub.telling import Made, events_of, in_time, reason_for, unseen
 from miloco_edge.hub.tokens import HourlyTokens
 from miloco_edge.hub.watch import Look, Told, Watch
 from miloco_edge.hub.window import Window
-from miloco_edge.types import Answer, Budget
+from miloco_edge.types import Answer, Budget, together
 from miloco_edge.video import unusable
 from miloco_edge.video.source import Source
 
@@ -250,8 +250,9 @@ class Hub(Outlets):
         seconds = None if job.deadline_s is None else max(job.expires_s - now, _NO_TIME_S)
         budget = Budget(visual_tokens=cost.visual_tokens, seconds=seconds)
         # What can be done without is the first to give way.
-        box = None if self._overload.step else look.box
-        return zoom.decide(self.engine, look.clip(cost), look.rules, budget, box)
+        spare = self._overload.step == 0
+        clip = look.clip(cost)
+        return zoom.decide(self.engine, clip, look.rules, budget, look.box, spare=spare)
 
     def _ended(
         self, started: Job[Look | Asked] | Question[Look | Asked], pending: Pending[Any]

@@ -144,13 +144,6 @@ class Overload:
         self._served_s = self._asked_s = 0.0
 
 
-def together(here: Degraded | None, engine: Degraded | None) -> Degraded | None:
-    """What the hub gave up, and what the engine did with what it was given."""
-    if here is None or engine is None:
-        return here or engine
-    return Degraded(here.reason, {**engine.asked, **here.asked}, {**here.used, **engine.used})
-
-
 def _measure(cost: Cost) -> dict[str, int | float]:
     return {
         "frames": cost.frames,

@@ -9,24 +9,31 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import fields, replace
 
-from miloco_edge.engine.protocol import Pending, Seen, WindowEngine
+from miloco_edge.engine.closer import in_time, missed
+from miloco_edge.engine.protocol import Pending, Seen, WindowEngine, refused
 from miloco_edge.errors import ClosedError
 from miloco_edge.hub.gate import Box
 from miloco_edge.hub.rules import Rule
-from miloco_edge.types import Budget, Decision, Usage
+from miloco_edge.types import Budget, Decision, Usage, together
 from miloco_edge.video import Clip, Frame
 
 log = logging.getLogger(__name__)
 
 
 def decide(
-    engine: WindowEngine, clip: Clip, rules: Sequence[Rule], budget: Budget, box: Box | None
+    engine: WindowEngine,
+    clip: Clip,
+    rules: Sequence[Rule],
+    budget: Budget,
+    box: Box | None,
+    *,
+    spare: bool = True,
 ) -> Pending[Seen]:
     """Decide rules on a window; those that zoom, on what moves as well, where a box says that.
 
     A rule is decided by the view that is surer of yes. The second view is begun when the first is
-    through, if there is time for another one that takes as long; one that fails leaves the first
-    one's decision as it is.
+    through, if the hub has time to `spare` and there is enough for another one that takes as long;
+    that there was none is told. One that fails leaves the first one's decision as it is.
     """
     began = time.monotonic()
     whole = engine.decide(clip, [rule.text for rule in rules], budget=budget)
@@ -36,12 +43,14 @@ def decide(
 
     def closer() -> Pending[Seen] | None:
         took, left = time.monotonic() - began, None
+        if not spare:
+            return None
         if budget.seconds is not None and (left := budget.seconds - took) < took:
             return None
         texts = [rules[i].text for i in places]
         return engine.decide(cut_out(clip, box), texts, budget=replace(budget, seconds=left))
 
-    return _both(whole, closer, places)
+    return _both(whole, closer, places, "deadline" if spare else "overload")
 
 
 def cut_out(clip: Clip, box: Box) -> Clip:
@@ -57,7 +66,10 @@ def cut_out(clip: Clip, box: Box) -> Clip:
 
 
 def _both(
-    whole: Pending[Seen], closer: Callable[[], Pending[Seen] | None], places: Sequence[int]
+    whole: Pending[Seen],
+    closer: Callable[[], Pending[Seen] | None],
+    places: Sequence[int],
+    no_time: str,
 ) -> Pending[Seen]:
     future: Future[Seen] = Future()
     stopped = threading.Event()
@@ -68,27 +80,32 @@ def _both(
             future.set_exception(ClosedError("the request was cancelled"))
         elif (error := whole.future.exception()) is not None:
             future.set_exception(error)
-        elif (close := second()) is None:
+        elif stopped.is_set():
             future.set_result(whole.future.result())
+        elif (close := second()) is None:
+            seen, told = whole.future.result(), missed(len(places), 0, no_time)
+            future.set_result(replace(seen, degraded=together(seen.degraded, told)))
         else:
+            begun.append(close)
+            if stopped.is_set():
+                close.cancel()
             close.future.add_done_callback(join)
 
     def second() -> Pending[Seen] | None:
         try:
-            close = None if stopped.is_set() else closer()
+            return closer()
         except Exception as error:  # an engine that was closed meanwhile, most of all
-            log.warning("no second view: %s", error)
-            return None
-        if close is not None:
-            begun.append(close)
-            if stopped.is_set():
-                close.cancel()
-        return close
+            return refused(error)
 
     def join(close: Future[Seen]) -> None:
         seen = whole.future.result()
-        failed = close.cancelled() or close.exception() is not None
-        future.set_result(seen if failed else _joined(seen, close.result(), places))
+        if close.cancelled():
+            future.set_result(seen)
+        elif (error := close.exception()) is not None:
+            log.warning("no second view: %s", error)
+            future.set_result(seen)
+        else:
+            future.set_result(_joined(seen, close.result(), places))
 
     def cancel() -> None:
         stopped.set()
@@ -108,7 +125,14 @@ def _joined(whole: Seen, close: Seen, places: Sequence[int]) -> Seen:
     }
     total_s = (whole.timings.total_s or 0.0) + (close.timings.total_s or 0.0)
     timings = replace(whole.timings, total_s=total_s)
-    return replace(whole, decisions=tuple(decisions), usage=Usage(**spent), timings=timings)
+    degraded = together(whole.degraded, missed(len(places), in_time(close)))
+    return replace(
+        whole,
+        decisions=tuple(decisions),
+        usage=Usage(**spent),
+        timings=timings,
+        degraded=degraded,
+    )
 
 
 def _yes(decision: Decision) -> float:

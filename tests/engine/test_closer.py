@@ -12,7 +12,7 @@ from miloco_edge.engine.closer import look_twice
 from miloco_edge.engine.economy import Closer
 from miloco_edge.engine.local import LocalEngine
 from miloco_edge.engine.protocol import Seen
-from miloco_edge.types import Decision, Timings, Usage
+from miloco_edge.types import Decision, Degraded, Timings, Usage
 
 RULES = ("reading", "sleeping", "eating", "gone")
 
@@ -50,6 +50,7 @@ def test_only_what_is_in_doubt_is_looked_at_again() -> None:
     ]  # fmt: skip
     assert seen.usage == Usage(prompt_tokens=200, visual_tokens=500)
     assert seen.timings == Timings(vision_s=1.25, total_s=2.5)
+    assert seen.degraded == Degraded("deadline", {"closer_rules": 2}, {"closer_rules": 1})
 
 
 @pytest.mark.parametrize(("close_s", "both_s"), [(2.0, 3.0), (None, None)])
@@ -61,6 +62,7 @@ def test_both_looks_are_predicted_or_none(close_s: float | None, both_s: float |
 
     seen = look_twice(Closer(), RULES, look)
     assert (seen.timings.total_s, seen.timings.predicted_s) == (2.0, both_s)
+    assert seen.degraded is None, "all were looked at closely"
 
 
 @pytest.mark.parametrize(("enough", "looks"), [(0.75, 1), (0.8, 2), (1.0, 2)])

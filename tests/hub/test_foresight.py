@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from miloco_edge.hub.foresight import STRETCHES, Demand, stretch, whole_s
-from miloco_edge.hub.overload import CALM, LEVELS, Cost, Level, Overload, together
-from miloco_edge.types import Degraded
+from miloco_edge.hub.overload import CALM, LEVELS, Cost, Level, Overload
+from miloco_edge.types import Degraded, together
 
 CAMERA = Demand(interval_s=2, takes_s=0.5, passing=1.0, deadline_s=2)
 demands = st.lists(

@@ -14,7 +14,7 @@ from miloco_edge.hub.event import Event
 from miloco_edge.hub.hub import Hub
 from miloco_edge.hub.rules import Rule
 from miloco_edge.hub.zoom import cut_out, decide
-from miloco_edge.types import Budget, Decision, Timings, Usage
+from miloco_edge.types import Budget, Decision, Degraded, Timings, Usage
 from miloco_edge.video import Clip
 from miloco_edge.video.played import Pushed
 from tests.hub.home import FakeEngine, home, states, until
@@ -73,6 +73,8 @@ def test_the_view_that_is_surer_of_yes_counts(
     assert [d.answer for d in seen.decisions] == ["yes", answer]
     assert [d.rule for d in seen.decisions] == [EMPTY.text, WAVES.text]
     assert engine.shown[1][1] == [WAVES.text], "a rule that does not zoom is asked once"
+    late = Degraded("deadline", {"closer_rules": 1}, {"closer_rules": 0})
+    assert seen.degraded == (late if close is None else None)
     assert (seen.usage.prompt_tokens, seen.timings.total_s) == (20, 2.0)
 
 
@@ -92,11 +94,20 @@ def test_a_second_view_waits_for_the_first_and_is_left_out_where_it_would_be_lat
     budget = Budget(visual_tokens=64, seconds=seconds)
     pending = decide(engine, clip(), [WAVES], budget, BOX)
     assert len(engine.shown) == 1, "both at once would take each other's time"
-    assert pending.result(30).decisions
+    told = pending.result(30).degraded
     assert len(engine.shown) == views
+    assert (told is None) == (views == 2), "what was left out is told"
+    assert told is None or (told.reason, told.used) == ("deadline", {"closer_rules": 0})
     given = [shown[2] for shown in engine.shown]
     assert given[0] == budget and all(each.visual_tokens == 64 for each in given)
     assert all((each.seconds or 0) < seconds for each in given[1:]), "what is left"
+
+
+def test_without_time_to_spare_there_is_one_view_and_that_is_told() -> None:
+    engine = Scripted([0.2, 0.7])
+    seen = decide(engine, clip(), [WAVES, EMPTY], Budget(), BOX, spare=False).result(5)
+    assert [decision.answer for decision in seen.decisions] == ["no", "yes"]
+    assert seen.degraded == Degraded("overload", {"closer_rules": 1}, {"closer_rules": 0})
 
 
 def test_an_engine_that_is_closed_between_two_views_has_decided_by_the_first() -> None:
