@@ -68,7 +68,11 @@ def parse_size(text: str) -> Size:
     found = re.fullmatch(r"\s*([0-9]{1,18}(?:\.[0-9]{1,9})?)\s*([KMG]?I?B)?\s*", text, re.I | re.A)
     unit = (found[2] or "").upper() if found else "IB"
     if found is None or unit not in _UNITS or ("." in found[1] and _UNITS[unit] == 1):
-        raise RecipeError("fit", f"expected a size like 4.5GiB, 4500MB or 4831838208, got {text!r}")
+        raise RecipeError(
+            "fit",
+            f"expected a size like 4.5GiB, 4500MB or 4831838208, got {text!r}",
+            hint="give the --budget of both files together",
+        )
     whole, _, fraction = found[1].partition(".")
     nbytes = int(whole + fraction) * _UNITS[unit] // 10 ** len(fraction)
     return Size(found[1] + unit.replace("IB", "iB"), nbytes)

@@ -15,6 +15,7 @@ from quantize.safetensors import Stored, assert_is_object, read_header
 ARCHITECTURE = "Qwen2_5_VLForConditionalGeneration"
 INDEX = "model.safetensors.index.json"
 MAX_JSON = 64 << 20
+_LAYOUT = "give the folder that holds config.json, tokenizer.json and the safetensors files"
 
 # Not weights: the reference converter leaves them out as well.
 _IGNORED = (".attention.masked_bias", ".attention.bias", ".rotary_emb.inv_freq")
@@ -68,7 +69,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """
     path = path.absolute()
     if not path.is_dir():
-        raise NotFoundError(path, "expected a checkpoint folder here, found none")
+        raise NotFoundError(path, "expected a checkpoint folder here, found none", hint=_LAYOUT)
     config = read_json(path / "config.json")
     named = config.get("architectures") or [ARCHITECTURE]
     if config.get("model_type") != "qwen2_5_vl" or named != [ARCHITECTURE]:
@@ -100,7 +101,9 @@ def plain_name(name: str) -> str:
 def read_json(path: Path) -> dict[str, Any]:
     """Return the JSON object in `path`; NotFoundError or CheckpointError where there is none."""
     if not path.is_file():
-        raise NotFoundError(path, "expected this file of the checkpoint, found nothing")
+        raise NotFoundError(
+            path, "expected this file of the checkpoint, found nothing", hint=_LAYOUT
+        )
     if path.stat().st_size > MAX_JSON:
         raise CheckpointError(path, f"expected at most {MAX_JSON} bytes, got {path.stat().st_size}")
     try:
@@ -128,9 +131,7 @@ def _read_shards(path: Path) -> dict[Path, list[Stored]]:
         single = path / "model.safetensors"
         if not single.is_file():
             raise NotFoundError(
-                path,
-                f"expected model.safetensors or {INDEX}, found neither",
-                hint="give the folder that holds config.json and the safetensors files",
+                path, f"expected model.safetensors or {INDEX}, found neither", hint=_LAYOUT
             )
         return {single: read_header(single)}
     index = read_json(path / INDEX).get("weight_map")

@@ -27,7 +27,7 @@ class QuantizeError(Exception):
 class NotFoundError(QuantizeError):
     """A file that the pipeline needs does not exist."""
 
-    def __init__(self, path: Path, message: str, *, hint: str | None = None) -> None:
+    def __init__(self, path: Path, message: str, *, hint: str = "check the path") -> None:
         super().__init__(f"{path}: {message}", hint=hint)
         self.path = path
 
@@ -39,7 +39,9 @@ class RefusedError(QuantizeError):
 class CheckpointError(RefusedError):
     """The checkpoint is corrupt, incomplete, or not of the Qwen2.5-VL architecture."""
 
-    def __init__(self, path: Path, message: str, *, hint: str | None = None) -> None:
+    hint_again = "download the checkpoint again; if it is as published, it cannot be used"
+
+    def __init__(self, path: Path, message: str, *, hint: str = hint_again) -> None:
         super().__init__(f"{path}: {message}", hint=hint)
         self.path = path
 
@@ -47,7 +49,9 @@ class CheckpointError(RefusedError):
 class RecipeError(RefusedError):
     """The recipe is unknown, or asks for something that no type can give."""
 
-    def __init__(self, recipe: str, message: str, *, hint: str | None = None) -> None:
+    hint_form = "the form of a recipe file is described in docs/recipes.md"
+
+    def __init__(self, recipe: str, message: str, *, hint: str = hint_form) -> None:
         super().__init__(f"recipe {recipe!r}: {message}", hint=hint)
         self.recipe = recipe
 

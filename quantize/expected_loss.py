@@ -134,9 +134,7 @@ def _sample(stored: Stored, files: Mapping[Path, int], tensor: Tensor) -> Floats
     flat = raw.reshape(-1)
     if not codec.all_finite(flat, dtype, np.empty_like(flat)):
         raise CheckpointError(
-            stored.path,
-            f"expected finite weights, got NaN or infinity in {stored.name}",
-            hint="download the checkpoint again; if it is as published, it cannot be used",
+            stored.path, f"expected finite weights, got NaN or infinity in {stored.name}"
         )
     values = codec.decode(flat, dtype, np.empty(n * columns, np.float32)).reshape(n, columns)
     return np.pad(values, ((0, 0), (0, tensor.columns - columns)))

@@ -47,7 +47,7 @@ def read_header(path: Path) -> list[Stored]:
     shape, bytes that overlap, leave a hole, or lie past the end (a truncated file).
     """
     if not path.is_file():
-        raise NotFoundError(path, "expected a shard here, found nothing", hint=_AGAIN)
+        raise NotFoundError(path, "expected a shard here, found nothing", hint="download it again")
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(8)
@@ -57,14 +57,13 @@ def read_header(path: Path) -> list[Stored]:
                 path,
                 f"expected a header of 2 to {min(MAX_HEADER, max(size - 8, 0))} bytes, "
                 f"got {length}",
-                hint=_AGAIN,
             )
         text = file.read(length)
     try:
         entries = json.loads(text, object_pairs_hook=_unique)
         assert_is_object(entries)
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(path, f"expected a JSON header, got {error}", hint=_AGAIN) from error
+        raise CheckpointError(path, f"expected a JSON header, got {error}") from error
     start = 8 + length
     tensors = [
         _stored(path, name, entry, start)
@@ -79,15 +78,11 @@ def read_header(path: Path) -> list[Stored]:
                 path,
                 f"expected {tensor.name} at byte {end}, got {tensor.offset}: "
                 + ("it overlaps another tensor" if tensor.offset < end else "a hole before it"),
-                hint=_AGAIN,
             )
         end += tensor.nbytes
     if end != size:
-        raise CheckpointError(path, f"expected {end} bytes, got {size}", hint=_AGAIN)
+        raise CheckpointError(path, f"expected {end} bytes, got {size}")
     return tensors
-
-
-_AGAIN = "download the checkpoint again"
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -186,7 +186,9 @@ def _read(file: int, out: Bytes, stored: Stored, offset: int) -> None:
         count = os.preadv(file, [out.data[got:]], offset + got)
         if count == 0:
             raise CheckpointError(
-                stored.path, f"expected {out.size} bytes at {offset}, got {got}: it changed"
+                stored.path,
+                f"expected {out.size} bytes at {offset}, got {got}: it changed",
+                hint="leave the checkpoint as it is until its conversion has ended",
             )
         got += count
 
@@ -207,7 +209,6 @@ def _convert(
                 raise CheckpointError(
                     slab.stored.path,
                     f"expected finite weights, got NaN or infinity in {slab.stored.name}",
-                    hint="download the checkpoint again; if it is as published, it cannot be used",
                 )
             for destination in slab.destinations:
                 errors |= _write(destination, slab, source, raw, workspace)

@@ -30,12 +30,18 @@ def _os_error(error: Exception) -> Report:
     reason = error.strerror or str(error)
     message = f"{error.filename}: {reason}" if error.filename else reason
     match error.errno:
-        case errno.ENOSPC | errno.EDQUOT:
+        case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
             return Report(FAILED, message, "free some disk space, or choose another --out folder")
         case errno.ENOENT:
             return Report(NOT_FOUND, message, "check the path")
         case errno.EACCES | errno.EPERM | errno.EROFS:
             return Report(FAILED, message, "check who may read or write there")
+        case errno.EEXIST | errno.EISDIR | errno.ENOTDIR:
+            return Report(FAILED, message, "choose another path")
+        case errno.EIO:
+            return Report(FAILED, message, "check the disk, or choose another")
+        case errno.EADDRINUSE:
+            return Report(FAILED, message, "choose another port, or end what listens there")
         case _:
             return Report(FAILED, message, None)
 

@@ -98,7 +98,7 @@ def main(argv: list[str] | None = None) -> None:
             output.error_document(error.format_message(), None, "UsageError")
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        output.error("interrupted", None, "Interrupted")
+        output.error("interrupted", "run the same command again", "Interrupted")
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -154,10 +154,7 @@ class _Table:
         self._left = dict(values)
 
     def error(self, message: str) -> RecipeError:
-        return RecipeError(
-            self.recipe, f"{self.where}: {message}" if self.where else message,
-            hint="the form of a recipe file is described in docs/recipes.md",
-        )  # fmt: skip
+        return RecipeError(self.recipe, f"{self.where}: {message}" if self.where else message)
 
     def take(self, key: str, kind: type, default: Any = None) -> Any:
         value = self._left.pop(key, default)
