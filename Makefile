@@ -7,7 +7,6 @@
 #   make integration  tests against real servers
 #   make peers        other runtimes beside us, on the folder MODEL (downloads torch)
 #   make docs         the documentation as a site in .site/
-#   make bench        the figures of benchmarks/results on this machine
 
 PYTHON ?= python3
 VENV := .venv
