@@ -110,7 +110,8 @@ def agree(name: str, reference: Any, mine: Ours) -> None:
     """The four conditions: positions, embeddings, distribution, likeliest token."""
     np.testing.assert_array_equal(mine.positions, reference.positions)
     cosine = 1.0
-    if reference.embeddings is not None and mine.embeddings is not None:
+    if reference.embeddings is not None:
+        assert mine.embeddings is not None, "no visual tokens were laid"
         a, b = reference.embeddings, mine.embeddings
         norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
         cosine = float(((a * b).sum(1) / norms).min())
