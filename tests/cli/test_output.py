@@ -1,8 +1,12 @@
 """What commands print."""
 
+import re
+import time
+
 import pytest
 
 from miloco_edge.cli.output import Output
+from miloco_edge.cli.progress import progress_bar
 
 
 def test_a_table_in_a_pipe_keeps_each_row_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -12,3 +16,20 @@ def test_a_table_in_a_pipe_keeps_each_row_on_one_line(capsys: pytest.CaptureFixt
     assert header.startswith("file")
     assert row.startswith(f"{name}  long")
     assert len(row) < 250
+
+
+def test_a_bar_tells_rate_and_time_left_on_a_terminal_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")  # rich: stderr is a terminal
+    for wanted in (False, True):
+        monkeypatch.setattr(Output, "progress_wanted", lambda _, wanted=wanted: wanted)
+        with progress_bar(Output(), "quantize", in_bytes=True) as on_progress:
+            for done in range(1, 4):
+                on_progress(done << 20, 8 << 20)
+                time.sleep(0.01)
+        drawn = capsys.readouterr().err
+        assert bool(drawn) == wanted
+    assert "quantize" in drawn and "3.0/8.0 MiB" in drawn
+    assert re.search(r"[\d.]+ .?B/s", drawn) and re.search(r"\d:\d\d:\d\d", drawn)
