@@ -171,13 +171,18 @@ def usage(used: Usage, layout: Layout) -> dict[str, Any]:
     }
 
 
+def prompt_s(times: Timings) -> float:
+    """Seconds from the media and words that were sent to the first token."""
+    return sum(filter(None, (times.video_s, times.vision_s, times.prefill_s)))
+
+
 def timings(answer: Answer) -> dict[str, Any]:
     """llama-server's timings: milliseconds, and tokens a second."""
     used, times = answer.usage, answer.timings
     fresh = used.prompt_tokens - used.cached_tokens
     return {
         "cache_n": used.cached_tokens,
-        **_stage("prompt", fresh, _prompt_s(times)),
+        **_stage("prompt", fresh, prompt_s(times)),
         **_stage("predicted", used.completion_tokens, times.generate_s or 0.0),
     }
 
@@ -202,10 +207,6 @@ async def chunks(
                 yield reply.chunk({}, collected.finish_reason(part), part)
                 if include_usage:
                     yield reply.usage_chunk(part)
-
-
-def _prompt_s(times: Timings) -> float:
-    return sum(filter(None, (times.video_s, times.vision_s, times.prefill_s)))
 
 
 def _stage(name: str, tokens: int, seconds: float) -> dict[str, float]:

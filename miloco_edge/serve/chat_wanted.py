@@ -127,6 +127,19 @@ def check_length(limits: Limits, texts: Sequence[str]) -> None:
         raise _too_long(f"at most {limits.text_chars} characters")
 
 
+def frames(pictures: Sequence[str], fps: float | None, where: str) -> Medium:
+    """Pictures by value as the frames of one video. Raises Refusal."""
+    data: list[str] = []
+    for picture in pictures:
+        found = medium("picture", picture, where=where)
+        if not isinstance(found, Medium) or len(found.data) != 1:
+            raise bad_request("media_refused", "expected frames by value", where)
+        data += found.data
+    if not data:
+        raise bad_request("part", "expected frames", where)
+    return Medium("frames", tuple(data), fps)
+
+
 def _most_tokens(request: ChatRequest) -> int | None:
     if request.max_completion_tokens is not None:
         return request.max_completion_tokens
@@ -192,7 +205,7 @@ def _part(serving: Serving, part: Part, where: str) -> list[str | Medium | Remot
     if part.type in ("input_video", "video"):
         video = part.input_video or part.video
         if isinstance(video, list):
-            return [_frames(video, part.fps, where)]
+            return [frames(video, part.fps, where)]
         return [_one("video", video or part.video_url, part.fps, where)]
     raise bad_request("part", "expected text, image_url, video_url or input_video", where)
 
@@ -209,18 +222,6 @@ def _one(
     if not url:
         raise bad_request("part", f"expected a {kind}", where)
     return medium(kind, url, fps, where=where)
-
-
-def _frames(pictures: list[str], fps: float | None, where: str) -> Medium:
-    data: list[str] = []
-    for picture in pictures:
-        found = medium("picture", picture, where=where)
-        if not isinstance(found, Medium) or len(found.data) != 1:
-            raise bad_request("media_refused", "expected frames by value", where)
-        data += found.data
-    if not data:
-        raise bad_request("part", "expected frames", where)
-    return Medium("frames", tuple(data), fps)
 
 
 def _arguments(arguments: str | dict[str, object] | None, where: str) -> dict[str, object]:

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from miloco_edge.serve.answering import Serving, decide
 from miloco_edge.serve.chat_request import Address, Fps, Wire
-from miloco_edge.serve.chat_wanted import check_length
+from miloco_edge.serve.chat_wanted import check_length, frames
 from miloco_edge.serve.http import read, unless_gone
 from miloco_edge.serve.media import Medium, Remote, medium
 from miloco_edge.serve.refusal import Refusal, bad_request
@@ -72,13 +72,7 @@ def _media(asked: DecideRequest) -> list[Medium | Remote]:
     if asked.video is not None:
         return [medium("video", _url(asked.video), asked.fps, where="video")]
     if asked.frames is not None:
-        data: list[str] = []
-        for frame in asked.frames:
-            found = medium("picture", frame, where="frames")
-            if not isinstance(found, Medium):
-                raise bad_request("media_refused", "expected frames by value", "frames")
-            data += found.data
-        return [Medium("frames", tuple(data), asked.fps)]
+        return [frames(asked.frames, asked.fps, "frames")]
     return [medium("picture", _url(image), where="images") for image in asked.images or ()]
 
 

@@ -135,8 +135,6 @@ class Mqtt:
 
     async def _converse(self, connected: aiomqtt.Client) -> None:
         """All there is to do until the connection is lost or the hub is closed."""
-        self._sent.clear()
-        self._announced.clear()
         discovery = self._settings.discovery
         topics = [f"{discovery}/status", f"{discovery}/device/+/config"] if discovery else []
         if self._settings.ask:
@@ -146,9 +144,7 @@ class Mqtt:
             if (code if isinstance(code, int) else code.value) >= 128:
                 log.warning("the broker does not let us read %s", topic)
         self._client = connected
-        await self._announce()
-        await self._refresh(whole=True)
-        await self._retain(status_topic(self._settings), "online")
+        await self._say_all()
         self._ready.set()
         self._note(None)
         work: list[Coroutine[Any, Any, Any]] = [
@@ -207,11 +203,7 @@ class Mqtt:
             elif topic == f"{self._settings.discovery}/status":
                 if payload == b"online":
                     await asyncio.sleep(random.uniform(0, _BIRTH_S))
-                    self._sent.clear()
-                    self._announced.clear()
-                    await self._announce()
-                    await self._refresh(whole=True)
-                    await self._retain(status_topic(self._settings), "online")
+                    await self._say_all()
             elif message.retain:
                 await self._found(topic, payload)
 
@@ -223,6 +215,14 @@ class Mqtt:
             return
         if is_of(document, self._settings):
             await self._supersede(topic, document, devices(self._hub.home, self._settings))
+
+    async def _say_all(self) -> None:
+        """Say everything, as to one who has heard nothing of it."""
+        self._sent.clear()
+        self._announced.clear()
+        await self._announce()
+        await self._refresh(whole=True)
+        await self._retain(status_topic(self._settings), "online")
 
     async def _announce(self) -> None:
         """Bring what Home Assistant is told of to what the home is now."""

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from miloco_edge import Piece
 from miloco_edge.serve.answering import Serving, Wanted, answer
 from miloco_edge.serve.chat import whole_answer
-from miloco_edge.serve.chat_reply import Collected
+from miloco_edge.serve.chat_reply import Collected, prompt_s
 from miloco_edge.serve.chat_request import ChatRequest, ToolCall, ToolParam, Wire
 from miloco_edge.serve.chat_wanted import offered, wanted
 from miloco_edge.serve.http import line, read, streamed, unless_gone
@@ -292,14 +292,13 @@ def _document(
     if whole is None:
         return document
     used, times = whole.usage, whole.timings
-    prompt_s = sum(filter(None, (times.video_s, times.vision_s, times.prefill_s)))
     return {
         **document,
         "done_reason": "stop" if whole.finish_reason == "stop" else "length",
         "total_duration": _ns(times.total_s),
         "load_duration": 0,
         "prompt_eval_count": used.prompt_tokens,
-        "prompt_eval_duration": _ns(prompt_s),
+        "prompt_eval_duration": _ns(prompt_s(times)),
         "eval_count": used.completion_tokens,
         "eval_duration": _ns(times.generate_s),
     }
@@ -314,15 +313,7 @@ def _calls(collected: Collected) -> list[dict[str, Any]]:
 def _nothing_asked(serving: Serving, said: dict[str, Any]) -> Response:
     """How Ollama's clients have a model loaded beforehand."""
     serving.check_ready()
-    return JSONResponse(
-        {
-            "model": _tag_name(serving),
-            "created_at": datetime.now(UTC).isoformat(),
-            **said,
-            "done_reason": "load",
-            "done": True,
-        }
-    )
+    return JSONResponse({**_document(serving, said), "done_reason": "load", "done": True})
 
 
 def _tag_name(serving: Serving) -> str:

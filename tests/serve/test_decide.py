@@ -31,6 +31,7 @@ def test_all_rules_on_one_look(engine: Fake, client: TestClient) -> None:
         {"rules": ["x"], "images": [jpeg()], "frames": [jpeg()]},
         {"rules": ["x"], "video": "/etc/passwd"},
         {"rules": ["x"], "images": ["AAAA"]},
+        {"rules": ["x"], "frames": [f"data:video/jpeg;base64,{jpeg()},{jpeg()}"]},
         {"rules": ["x"], "images": [jpeg()], "deadline_s": -1},
     ],
 )
