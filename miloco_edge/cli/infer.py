@@ -142,13 +142,16 @@ def infer_command(
     """
     media = Media(**media_options)
     media.validate()
+    if annotate_path is not None and not annotate_path.parent.is_dir():  # said now, not after all
+        raise click.UsageError(f"--annotate: expected a folder {annotate_path.parent}, found none")
     began = time.perf_counter()
     # A file is read before the model is loaded, so that a bad one fails at once.
     clip = media.read() if media.camera is None else None
     decode_s = time.perf_counter() - began
     with Engine.load(model, **load) as engine:
         if deadline is not None:
-            engine.rates()  # known before the clock starts
+            engine.rates()  # measured before the clock starts, as a part of loading
+        load_s = time.perf_counter() - began - decode_s
         clock = Clock(Budget(seconds=deadline))
         if clip is None:
             watched = time.perf_counter()
@@ -186,7 +189,7 @@ def infer_command(
                     sampling=_sampling(scene.sampling, temperature, top_p, seed),
                     top_logprobs=top_logprobs,
                 )
-            document = _document(engine, clip, scene, answers, decided, decode_s, began)
+            document = _document(engine, clip, scene, answers, decided, load_s, decode_s, began)
             if annotate_path is not None:
                 _annotate(annotate_path, clip, scene, answers)
                 output.note(f"drew {annotate_path}")
@@ -220,6 +223,7 @@ def _document(
     scene: Scene,
     answers: list[Answer],
     decided: Decided | None,
+    load_s: float,
     decode_s: float,
     began: float,
 ) -> dict[str, Any]:
@@ -230,7 +234,7 @@ def _document(
     deciding_s = (decided.timings.total_s if decided else None) or 0.0
     timings = replace(
         scene.timings,
-        load_s=engine.load_s,
+        load_s=load_s,
         video_s=decode_s + (scene.timings.video_s or 0.0),
         prefill_s=(scene.timings.prefill_s or 0.0) + deciding_s + _sum(answers, "prefill_s"),
         first_token_s=answers[0].timings.first_token_s if answers else None,
@@ -326,4 +330,4 @@ def _annotate(path: Path, clip: Clip, scene: Scene, answers: list[Answer]) -> No
     frames = tuple(frame for frame in clip.frames if frame.time_s in shown)
     boxes = [box for answer in answers for box in answer.boxes]
     points = [point for answer in answers for point in answer.points]
-    draw_sheet(replace(clip, frames=frames), boxes, points).save(path)
+    draw_sheet(replace(clip, frames=frames), boxes, points).save(path, "PNG")

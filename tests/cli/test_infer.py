@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from miloco_edge import Engine
 from miloco_edge.cli.infer import _degraded, _shown
 from miloco_edge.cli.main import main
+from miloco_edge.engine.rates import Rates
 from miloco_edge.types import Answer, Degraded, Timings, Usage
 
 CLIP = Path(__file__).parents[2] / "models" / "demo" / "ball.mp4"
@@ -48,7 +51,7 @@ def test_words_on_stdout_and_the_rest_on_stderr(run: Run, base: list[object]) ->
 
 
 def test_the_json_document(run: Run, base: list[object], pair: Path, tmp_path: Path) -> None:
-    sheet = tmp_path / "sheet.png"
+    sheet = tmp_path / "sheet"  # PNG by whatever name
     code, out, _ = run(
         *base, "--video", CLIP, "--ask", "Who?", "--ask", "What?", "--json",
         "--top-logprobs", 2, "--annotate", sheet, "--temperature", 0,
@@ -74,7 +77,7 @@ def test_the_json_document(run: Run, base: list[object], pair: Path, tmp_path: P
     assert timings["total_s"] >= timings["load_s"] > 0
     assert all(timings[stage] > 0 for stage in ("video_s", "vision_s", "prefill_s", "generate_s"))
     with Image.open(sheet) as drawn:
-        assert drawn.width > 320
+        assert drawn.format == "PNG" and drawn.width > 320
 
 
 def test_rules_and_questions_together(run: Run, base: list[object]) -> None:
@@ -175,6 +178,24 @@ def test_what_a_deadline_takes_is_predicted_and_what_it_costs_is_said(
     assert json.loads(out)["timings"]["predicted_s"] is None
 
 
+def test_what_is_measured_for_a_deadline_is_a_part_of_loading(
+    run: Run, base: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure = Engine.rates
+
+    def slowly(engine: Engine) -> Rates:
+        time.sleep(0.5)
+        return measure(engine)
+
+    monkeypatch.setattr(Engine, "rates", slowly)
+    began = time.perf_counter()
+    args = [*base, "--video", CLIP, "--deadline", 0.001]
+    code, out, _ = run(*args, "--json")
+    took_s = time.perf_counter() - began
+    timings = json.loads(out)["timings"]
+    assert code == 0 and 0.5 < timings["load_s"] < timings["total_s"] < took_s
+
+
 def test_what_was_given_up_is_said_as_one() -> None:
     look = Degraded("deadline", {"frames": 6, "width": 448, "height": 252, "visual_tokens": 432},
                     {"frames": 2, "width": 224, "height": 112, "visual_tokens": 32})  # fmt: skip
@@ -205,6 +226,7 @@ def test_a_deadline_is_kept_and_said(run: Run, base: list[object]) -> None:
         (["--image", CLIP.parent / "run.py"], 4, "MediaError"),
         (["--video", CLIP, "--model", "nowhere.gguf"], 3, "ModelNotFoundError"),
         (["--video", CLIP, "--gpu-layers", "some"], 2, "UsageError"),
+        (["--video", CLIP, "--annotate", "nowhere/out.png"], 2, "UsageError"),
         (["--video", CLIP, "--max-tokens", 5000], 1, "ContextFullError"),
         (["--video", CLIP, "--start", 100], 4, "MediaError"),
         (["--rule", "Someone reads"], 2, "UsageError"),
