@@ -96,6 +96,15 @@ def test_keys_and_their_order(checkpoint: Path, tmp_path: Path) -> None:
     assert value(mmproj, "clip.vision.attention.layer_norm_epsilon") == pytest.approx(1e-6)
 
 
+def test_the_vision_towers_epsilon_is_not_the_language_models(tmp_path: Path) -> None:
+    folder = synthesize(tmp_path / "tiny", replace(TINY, rms_norm_eps=1e-5))
+    text, mmproj = read(tmp_path, quantize(folder, tmp_path, recipe="bf16"))
+    ours = text.fields["qwen2vl.attention.layer_norm_rms_epsilon"].contents()
+    assert ours == pytest.approx(1e-5)
+    theirs = mmproj.fields["clip.vision.attention.layer_norm_epsilon"].contents()
+    assert theirs == pytest.approx(1e-6)
+
+
 def test_tensors_and_their_order(checkpoint: Path, tmp_path: Path) -> None:
     text, mmproj = read(tmp_path, quantize(checkpoint, tmp_path, recipe="bf16"))
     assert [tensor.name for tensor in text.tensors] == [
