@@ -60,35 +60,37 @@ def tiff() -> bytes:
     return held.getvalue()
 
 
-@pytest.mark.parametrize(
-    ("part", "status"),
-    [
-        (data("image/png", png(60_000, 60_000, b"\0" * 10_000)), 413),
-        (data("image/png", png(4000, 4000, b"\0" * 100)), 400),
-        (data("image/png", png(0, 10, b"")), 400),
-        (data("image/png", b"\x89PNG\r\n\x1a\n"), 400),
-        (data("image/jpeg", base64.b64decode(jpeg())[:200]), 400),
-        (data("image/jpeg", b""), 400),
-        (data("image/tiff", tiff()), 400),
-        (data("image/svg+xml", b"<svg xmlns='http://www.w3.org/2000/svg'/>"), 400),
-        (data("image/png", b"%!PS-Adobe-3.0 EPSF-3.0\n"), 400),
-        (data("image/gif", gif(400)), 200),  # its first frame
-        (data("video/mp4", b"\0\0\0\x18ftypmp42" + b"\0" * 500), 400),
-        (data("video/mp4", b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n"), 400),
-        (data("video/mp4", b"ffconcat version 1.0\nfile /etc/passwd\n"), 400),
-        (data("video/mp4", b"v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\n"), 400),
-        (
-            {"type": "video_url",
-             "video_url": {"url": "data:video/jpeg;base64," + ",".join([jpeg(8, 8)] * 10_000)}},
-            413,
-        ),
-        ({"type": "video", "video": []}, 400),
-        ({"type": "video", "video": ["http://127.0.0.1/a.jpg"]}, 400),
-        ({"type": "image_url", "image_url": {"url": "http://169.254.169.254/latest"}}, 400),
-        ({"type": "image_url", "image_url": {"url": "ftp://127.0.0.1/a"}}, 400),
-        ({"type": "image_url", "image_url": {"url": "\\\\host\\share\\a.jpg"}}, 400),
-    ],
-)  # fmt: skip
+MEDIA: list[tuple[dict[str, Any], int]] = [
+    (data("image/png", png(60_000, 60_000, b"\0" * 10_000)), 413),
+    (data("image/png", png(4000, 4000, b"\0" * 100)), 400),
+    (data("image/png", png(0, 10, b"")), 400),
+    (data("image/png", b"\x89PNG\r\n\x1a\n"), 400),
+    (data("image/jpeg", base64.b64decode(jpeg())[:200]), 400),
+    (data("image/jpeg", b""), 400),
+    (data("image/tiff", tiff()), 400),
+    (data("image/svg+xml", b"<svg xmlns='http://www.w3.org/2000/svg'/>"), 400),
+    (data("image/png", b"%!PS-Adobe-3.0 EPSF-3.0\n"), 400),
+    (data("image/gif", gif(400)), 200),  # its first frame
+    (data("video/mp4", b"\0\0\0\x18ftypmp42" + b"\0" * 500), 400),
+    (data("video/mp4", b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n"), 400),
+    (data("video/mp4", b"ffconcat version 1.0\nfile /etc/passwd\n"), 400),
+    (data("video/mp4", b"v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\n"), 400),
+    (
+        {"type": "video_url",
+         "video_url": {"url": "data:video/jpeg;base64," + ",".join([jpeg(8, 8)] * 10_000)}},
+        413,
+    ),
+    ({"type": "video", "video": []}, 400),
+    ({"type": "video", "video": ["http://127.0.0.1/a.jpg"]}, 400),
+    ({"type": "image_url", "image_url": {"url": "http://169.254.169.254/latest"}}, 400),
+    ({"type": "image_url", "image_url": {"url": "ftp://127.0.0.1/a"}}, 400),
+    ({"type": "video_url", "video_url": {"url": "file:///etc/passwd"}}, 400),
+    ({"type": "image_url", "image_url": {"url": "\\\\host\\share\\a.jpg"}}, 400),
+]  # fmt: skip
+"""Parts of a message, and how they are to be answered."""
+
+
+@pytest.mark.parametrize(("part", "status"), MEDIA)
 def test_hostile_media(client: TestClient, part: dict[str, Any], status: int) -> None:
     reply = ask(client, part)
     assert reply.status_code == status, reply.text
@@ -110,20 +112,21 @@ def test_a_decoder_that_hangs_or_dies_is_replaced(
     assert ask(client, picture()).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"", b"null", b"[]", b'"x"', b"{", b"\xff\xfe", b'{"messages": ' + b"[" * 100_000,
-        b'{"messages": [{"role": "user", "content": "\\ud800"}]}',
-        b'{"messages": [{"role": "user", "content": "x"}], "temperature": NaN}',
-        b'{"messages": [{"role": "user", "content": "x"}], "temperature": 1e999}',
-        b'{"messages": [{"role": "user", "content": "x"}], "seed": 99999999999999999999999}',
-        b'{"messages": [{"role": "user", "content": "x"}], "max_tokens": 0.5}',
-        b"--x\r\nContent-Disposition: form-data; name=file\r\n\r\nx\r\n--x--",
-    ],
-)  # fmt: skip
+BODIES = [
+    b"", b"null", b"[]", b'"x"', b"{", b"\xff\xfe", b'{"messages": ' + b"[" * 100_000,
+    b'{"messages": [{"role": "user", "content": "\\ud800"}]}',
+    b'{"messages": [{"role": "user", "content": "x"}], "temperature": NaN}',
+    b'{"messages": [{"role": "user", "content": "x"}], "temperature": 1e999}',
+    b'{"messages": [{"role": "user", "content": "x"}], "seed": 99999999999999999999999}',
+    b'{"messages": [{"role": "user", "content": "x"}], "max_tokens": 0.5}',
+    b"--x\r\nContent-Disposition: form-data; name=file\r\n\r\nx\r\n--x--",
+]  # fmt: skip
+ROUTES = (ROUTE, "/v1/decide", "/api/chat", "/api/generate", "/api/show", "/api/pull")
+
+
+@pytest.mark.parametrize("body", BODIES)
 def test_hostile_bodies(client: TestClient, body: bytes) -> None:
-    for route in (ROUTE, "/v1/decide", "/api/chat", "/api/generate", "/api/show", "/api/pull"):
+    for route in ROUTES:
         reply = client.post(route, content=body)
         assert 200 <= reply.status_code < 500 or reply.status_code == 503, (route, reply.text)
 
