@@ -62,6 +62,14 @@ def test_frigate_describes_an_object(engine: Fake, client: TestClient) -> None:
     assert clip is not None and len(clip.frames) == 6
 
 
+def test_frigate_says_what_each_picture_is(engine: Fake, client: TestClient) -> None:
+    parts = [part for i in range(3) for part in (f"Frame {i + 1}", picture(shade=i))]
+    payload = {"model": FACTS.name, "messages": [user("Compare.", *parts)]}
+    assert client.post("/v1/chat/completions", json=payload).status_code == 200
+    question = engine.asked[-1]["question"]
+    assert question.startswith("Compare.\nFrame 1\n[picture 1]\nFrame 2\n[picture 2]\nFrame 3")
+
+
 def test_frigate_learns_what_a_picture_costs(client: TestClient) -> None:
     payload = {"model": FACTS.name, "messages": [user(".", picture())], "max_tokens": 1}
     found = client.post("/v1/chat/completions", json=payload).json()
