@@ -55,16 +55,16 @@ def watch_command(
     file may be edited meanwhile: what is right is taken over, what is wrong is said and left out.
     """
     home = config.read(config_path)
-    if model is not None:
-        home = replace(home, models=(model,))
+    # The hub keeps what the file says: that is what an edit of it is compared with.
+    wanted = home if model is None else replace(home, models=(model,))
     if recording is not None:
-        _replay(output, home, recording, camera)
+        _replay(output, wanted, recording, camera)
         return
     if camera is not None:
         raise click.UsageError("--camera goes with --replay")
     kinds = sink_kinds(home)
     with until_stopped():
-        engine = engine_for(home)
+        engine = engine_for(wanted)
         try:
             output.note("loading the model")
             engine.load()  # a model that is not there is said now, not with the first window
@@ -130,7 +130,8 @@ class _Edited:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._stamp = self._read()
+        self._stamp: tuple[int, int] | None = None
+        """None at first: it may have been edited while the model was loaded."""
 
     def look(self, output: Output) -> None:
         """Take over what was edited, or say why not."""

@@ -14,7 +14,14 @@ import numpy as np
 import pytest
 
 from miloco_edge.cli.main import main
+from miloco_edge.cli.output import Output
+from miloco_edge.cli.watch import _Edited
+from miloco_edge.hub import config
+from miloco_edge.hub.hub import Hub
 from miloco_edge.hub.journal import query
+from miloco_edge.video.played import Pushed
+from tests.hub.home import FakeEngine
+from tests.hub.test_home_edits import HOME
 
 SHAPE = (240, 320)
 
@@ -83,9 +90,9 @@ def test_rules_are_replayed_over_a_recording(
     assert run([*arguments, "--camera", "cellar"]) == 2
 
 
-def spawn(home: Path, stderr: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
+def spawn(home: Path, stderr: int = subprocess.DEVNULL, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "miloco_edge", "watch", "--config", str(home), "--json"],
+        [sys.executable, "-m", "miloco_edge", "watch", "--config", str(home), "--json", *options],
         stdout=subprocess.PIPE,
         stderr=stderr,
         text=True,
@@ -169,6 +176,44 @@ def test_who_stops_it_while_the_model_loads_gets_no_error(
         out, err = watch.communicate(timeout=30)
     assert (watch.returncode, out, err) == (code, "", "loading the model\n")
     assert all(gone(child) for child in loading)
+
+
+def test_an_edit_is_taken_over_beside_a_model_that_is_not_the_homes(
+    pair: Path, recording: Path, tmp_path: Path
+) -> None:
+    home = a_home(tmp_path, pair, recording)
+    text = home.read_text().replace(f'model = "{pair}"\n', "")
+    home.write_text(text)
+    with spawn(home, subprocess.PIPE, "--model", str(pair)) as watch:
+        first_event(watch)
+        home.write_text(text + '[rule.tv]\ntext = "The TV is on"\n')
+        assert watch.stderr is not None
+        said = [watch.stderr.readline() for _ in range(2)]
+        watch.send_signal(signal.SIGTERM)
+        watch.communicate(timeout=30)
+    assert said == ["loading the model\n", f"{home} was taken over\n"]
+
+
+def test_an_edit_is_taken_over_or_refused_with_its_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "home.toml"
+    path.write_text(HOME)
+    with Hub(config.read(path), FakeEngine(), sources={"hall": Pushed("hall")}) as hub:
+        path.write_text(HOME + '[rule.empty]\ntext = "The room is empty"\n')
+        edited = _Edited(hub)  # made once the model is loaded, which may take minutes
+        edited.look(Output())
+        assert set(hub.home.rules) == {"lit", "empty"}
+        assert capfd.readouterr().err == f"{path} was taken over\n"
+        path.write_text(HOME + "colour = 3\n")
+        edited.look(Output())
+        err = capfd.readouterr().err
+        line = len(HOME.splitlines()) + 1
+        assert f"error: {path}, line {line}: rule.lit.colour: expected one of " in err
+        assert err.endswith("what was in force stays so\n")
+        assert set(hub.home.rules) == {"lit", "empty"}
+        edited.look(Output())
+        assert capfd.readouterr().err == "", "it is said once"
 
 
 def test_the_journal_is_queried(
