@@ -37,8 +37,9 @@ from miloco_edge.engine import log_softmax
 from miloco_edge.engine.cache import EmbeddingCache
 from miloco_edge.engine.economy import EXACT, LIVE
 from miloco_edge.measure.film import mark, write_film
+from miloco_edge.measure.shapes import SHAPES
 from miloco_edge.measure.statistics import ratio_of_medians, summarise
-from miloco_edge.measure.synthetic import SHAPES, write_pair
+from miloco_edge.measure.synthetic import write_pair
 
 QUESTION = "What is the person in the picture doing?"
 ONE_TOKEN = Budget(answer_tokens=1)

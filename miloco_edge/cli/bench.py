@@ -43,8 +43,9 @@ from miloco_edge.measure.report import (
     trial_lines,
 )
 from miloco_edge.measure.roofline import under_roof
+from miloco_edge.measure.shapes import SHAPES, read_shape
 from miloco_edge.measure.stages import QUESTION, RULES, Workload
-from miloco_edge.measure.synthetic import SHAPES, write_pair
+from miloco_edge.measure.synthetic import write_pair
 from miloco_edge.registry import read_header
 from miloco_edge.registry.verify import sha256_of
 
@@ -70,8 +71,9 @@ class _Bench(click.Command):
 @click.argument("model", required=False)
 @click.option(
     "--shape",
-    type=click.Choice(list(SHAPES)),
-    help="Measure random weights of this shape, where the real ones are not here.",
+    metavar="NAME|config.json",
+    help="Measure random weights of this shape, where the real ones are not here: "
+    f"{', '.join(SHAPES)}, or that of a checkpoint's config.json.",
 )
 @click.option("--clip", type=FILE, help="A film to look at; a drawn one by default.")
 @click.option("--frames", type=click.IntRange(min=1), default=6, show_default=True)
@@ -196,8 +198,9 @@ def diff_command(output: Output, *, before: Path, after: Path, check: bool) -> N
 
 def _pair(output: Output, shape: str, scratch: Path) -> Path:
     """A random pair of the shape."""
+    sizes = SHAPES.get(shape) or read_shape(Path(shape))
     with progress_bar(output, "writing random weights", in_bytes=True) as progress:
-        return write_pair(scratch / shape, SHAPES[shape], progress=progress)
+        return write_pair(scratch / "pair", sizes, progress=progress)
 
 
 def _reader(
@@ -259,7 +262,12 @@ def _measure(
                 "sha256": files.sha256 or sha256_of(files.text),
                 "mmproj_sha256": files.mmproj_sha256 or sha256_of(files.mmproj),
             },
-            config={**asdict(engine.settings), "profile": profile and str(profile), **film},
+            config={
+                **asdict(engine.settings),
+                "economy": asdict(engine.economy),
+                "profile": profile and str(profile),
+                **film,
+            },
             facts=facts,
             meter=meter,
             no_meter=None if meter else sensor,

@@ -92,7 +92,7 @@ class Reel:
         kept: Sequence[NDArray[np.bool_]],
         interrupt: Interrupt,
     ) -> None:
-        """Decode pairs at their places, of the n visual tokens of each those that are `kept` (n,)."""
+        """Decode pairs at their places: of the n visual tokens of each those that are `kept`."""
         places = [
             patch_positions(self.base, i, self.size, self.step, visual.grid[1:])[:, of_it]
             for i, visual, of_it in zip(indices, seen, kept, strict=True)

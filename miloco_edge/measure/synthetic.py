@@ -17,6 +17,7 @@ import numpy as np
 from gguf import GGMLQuantizationType as Type
 from numpy.typing import NDArray
 
+from miloco_edge.measure.shapes import Shape
 from miloco_edge.measure.vocabulary import SPECIAL, TEMPLATE, vocabulary
 
 Bytes = NDArray[np.uint8]
@@ -25,39 +26,6 @@ Floats = NDArray[np.float32]
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _STD = (0.26862954, 0.26130258, 0.27577711)
 _Q4_0_FILE, _BF16_FILE = 2, 32  # llama_ftype
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The sizes of a Qwen2.5-VL model."""
-
-    layers: int
-    width: int
-    ffn: int
-    heads: int
-    kv_heads: int
-    tokens: int
-    vit_layers: int
-    vit_width: int
-    vit_ffn: int
-    vit_heads: int
-    full_attention: int
-    """Every so many layers of the ViT look at the whole picture."""
-    rope_base: float = 1e6
-    context: int = 32768
-
-    @property
-    def kv_width(self) -> int:
-        """Columns of K and of V."""
-        return self.width // self.heads * self.kv_heads
-
-
-SHAPES = {
-    "tiny": Shape(3, 256, 512, 2, 1, 768, 4, 256, 512, 4, 2),
-    "mimo-vl-7b": Shape(
-        36, 4096, 11008, 32, 8, 151680, 32, 1280, 3456, 16, 8, rope_base=640_000.0, context=128_000
-    ),
-}
 
 
 def write_pair(
@@ -165,7 +133,8 @@ def _bias(name: str, width: int) -> _Tensor:
 def _text(shape: Shape) -> Iterator[_Tensor]:
     """The language model's tensors, of llama-quantize's Q4_0 types."""
     width, kv = shape.width, shape.kv_width
-    yield _Tensor("token_embd.weight", (shape.tokens, width), Type.Q4_0, 1.0)
+    embedding = Type.Q6_K if shape.tied else Type.Q4_0
+    yield _Tensor("token_embd.weight", (shape.tokens, width), embedding, 1.0)
     for layer in range(shape.layers):
         block = f"blk.{layer}.".__add__
         yield _norm(block("attn_norm"), width)
@@ -178,7 +147,8 @@ def _text(shape: Shape) -> Iterator[_Tensor]:
         yield _matrix(block("ffn_up"), shape.ffn, width, Type.Q4_0)
         yield _matrix(block("ffn_down"), width, shape.ffn, Type.Q4_0)
     yield _norm("output_norm", width)
-    yield _matrix("output", shape.tokens, width, Type.Q6_K)
+    if not shape.tied:
+        yield _matrix("output", shape.tokens, width, Type.Q6_K)
 
 
 def _vision(shape: Shape) -> Iterator[_Tensor]:

@@ -133,10 +133,12 @@ def test_the_command(pair: Path, tmp_path: Path) -> None:
     result = run(
         pair, "-n", 5, "--threads", 1, "--context", 1024, "--visual-tokens", 64, "--frames", 2,
         "--max-tokens", 2, "--idle", 0, "--deadline", 3600, "--interval", 0.001, "--roofline",
+        "--mode", "live",
         "--out", out, "--markdown", page, "--plots", plots, "--json",
     )  # fmt: skip
     document: dict[str, Any] = json.loads(result.stdout)
     assert document == json.loads(out.read_text())
+    assert document["config"]["economy"]["static_below"] == 8.0, "live"
     assert [sample["cold"] for sample in document["samples"]] == [True] + [False] * 5
     assert document["stages"]["warm"]["total_s"]["n"] == 5
     assert document["deadline"] == {

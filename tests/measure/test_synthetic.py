@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
 import pytest
 
 from miloco_edge import Budget, Clip, Engine
+from miloco_edge.errors import ManifestError, NotFoundError
 from miloco_edge.measure.facts import facts_of
-from miloco_edge.measure.synthetic import SHAPES, write_pair
+from miloco_edge.measure.shapes import SHAPES, read_shape
+from miloco_edge.measure.synthetic import write_pair
 from miloco_edge.measure.vocabulary import vocabulary
 from miloco_edge.registry import check_pair, read_header
 from miloco_edge.registry.verify import sha256_of
@@ -82,3 +86,49 @@ def test_a_vocabulary_that_does_not_fit() -> None:
     tokens, kinds, merges = vocabulary(800)
     assert len(tokens) == len(set(tokens)) == len(kinds) == 800
     assert all(merge.replace(" ", "", 1) in tokens for merge in merges)
+
+
+def test_any_shape_is_read_off_a_checkpoints_config(checkpoint: Path) -> None:
+    assert read_shape(checkpoint) == read_shape(checkpoint / "config.json") == SHAPES["tiny"]
+    demo = read_shape(Path(__file__).parents[2] / "models/demo/miloco-edge-demo")
+    assert (demo.layers, demo.heads, demo.kv_heads, demo.ffn) == (4, 4, 2, 768)
+    assert (demo.vit_layers, demo.full_attention, demo.rope_base) == (6, 2, 200.0)
+
+
+def test_an_embedding_that_doubles_as_the_output(checkpoint: Path, tmp_path: Path) -> None:
+    config = json.loads((checkpoint / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": True}))
+    folder = write_pair(tmp_path / "pair", read_shape(tmp_path))
+    text = read_header(folder / "text.gguf")
+    check_pair(text, read_header(folder / "mmproj.gguf"))
+    types = {tensor.name: tensor.type for tensor in text.tensors}
+    assert types["token_embd.weight"] == "Q6_K" and "output.weight" not in types
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"model_type": "llama"}, "expected model_type qwen2_5_vl, got 'llama'"),
+        ({"hidden_size": 300}, "hidden_size: expected a multiple of 256"),
+        ({"num_hidden_layers": True}, "num_hidden_layers: expected a whole number"),
+        ({"vocab_size": 10}, "vocab_size: expected a whole number from 768"),
+        ({"num_attention_heads": 3}, "expected heads that share 256"),
+        ({"vision_config": None}, "expected an object, got None"),
+        ({"rope_theta": "far", "rope_parameters": None}, "rope_theta: expected a number"),
+    ],
+)
+def test_a_config_that_is_none(
+    checkpoint: Path, tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads((checkpoint / "config.json").read_text()) | change))
+    with pytest.raises(ManifestError, match=words):
+        read_shape(path)
+
+
+def test_a_shape_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match=r"expected tiny, mimo-vl-7b or a config\.json"):
+        read_shape(tmp_path / "huge")
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ManifestError, match="expected JSON"):
+        read_shape(tmp_path)
