@@ -6,7 +6,6 @@ weight for hundreds of rows, so multiplications bound them (Williams et al., CAC
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,6 @@ from typing import Any, Literal
 import numpy as np
 
 from miloco_edge.llama.kernels import kernel_speeds
-from miloco_edge.llama.model import plan_weights
 from miloco_edge.measure.facts import ModelFacts
 
 Bound = Literal["memory", "compute"]
@@ -74,8 +72,7 @@ def measure_machine(facts: ModelFacts, threads: int, *, repack: bool) -> Machine
 
 def under_roof(document: Mapping[str, Any], facts: ModelFacts, threads: int) -> dict[str, Any]:
     """Measure the machine and put the warm medians of a result of `bench` under its roof."""
-    repack = plan_weights(document["model"]["file_type"], platform.machine(), 0).repack
-    machine = measure_machine(facts, threads, repack=repack)
+    machine = measure_machine(facts, threads, repack=document["config"]["repack"])
     warm = document["stages"]["warm"]
     seen = document["samples"][-1]
 

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from miloco_edge.llama import VisionShape
+from miloco_edge.measure import roofline
 from miloco_edge.measure.facts import ModelFacts
-from miloco_edge.measure.roofline import Machine, bandwidth, measure_machine, place
+from miloco_edge.measure.roofline import Machine, bandwidth, measure_machine, place, under_roof
 
 FACTS = ModelFacts(
     text_bytes=500, mmproj_bytes=200, parameters=1200, text_type="Q4_0", vision_type="BF16",
@@ -44,7 +45,6 @@ def test_bandwidth_is_measured() -> None:
 def test_the_machine_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Operations are two for each multiplication and addition, on all threads."""
     from miloco_edge.llama.kernels import KernelSpeed
-    from miloco_edge.measure import roofline
 
     asked = []
 
@@ -56,3 +56,22 @@ def test_the_machine_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(roofline, "bandwidth", lambda threads: 7.0 * threads)
     assert measure_machine(FACTS, 4, repack=True) == Machine(4, 28.0, 24e9, 24e9)
     assert asked == [(["Q4_0"], True), (["BF16"], False)]
+
+
+def test_kernels_are_measured_as_the_weights_lie(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A profile may have them repacked where the default would not, or the other way round."""
+    asked = []
+
+    def machine(facts: ModelFacts, threads: int, *, repack: bool) -> Machine:
+        asked.append(repack)
+        return MACHINE
+
+    monkeypatch.setattr(roofline, "measure_machine", machine)
+    document = {
+        "model": {"file_type": "Q4_K_M"},
+        "stages": {"warm": dict.fromkeys(("token_s", "prefill_s", "vision_pair_s"))},
+        "samples": [{"visual_tokens": 0, "temporal_patches": 0, "prompt_tokens": 0}],
+    }
+    for repack in (True, False):
+        under_roof({**document, "config": {"repack": repack}}, FACTS, 2)
+    assert asked == [True, False]
