@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from miloco_edge.cli.options import json_option
+from miloco_edge.cli.options import json_option, offline_option
 from miloco_edge.cli.output import Output
 from miloco_edge.cli.progress import progress_bar
 from miloco_edge.errors import MilocoEdgeError
@@ -86,6 +86,7 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
 @click.option(
     "--dry-run", is_flag=True, help="Say what would be written and how large it would be."
 )
+@offline_option
 @json_option
 def quantize_command(
     output: Output,
@@ -100,10 +101,11 @@ def quantize_command(
     plot: Path | None,
     threads: int | None,
     dry_run: bool,
+    offline: bool,
 ) -> None:
     """Make a GGUF pair of CHECKPOINT, a folder in Hugging Face layout or org/repo."""
     _check_options(budget, device, sensitivity, plot)
-    folder = _folder(checkpoint)
+    folder = _folder(checkpoint, offline=offline or hub.is_offline())
     with progress_bar(output, "quantize", in_bytes=True) as on_progress:
         manifest = quantize(
             folder, out, recipe=recipe, mmproj_type=mmproj_type, imatrix=imatrix, budget=budget,
@@ -211,10 +213,10 @@ def _show_fit(output: Output, fit: FitReport) -> None:
             output.note(f"refused for {file} on {fit.device}: {names}")
 
 
-def _folder(checkpoint: str) -> Path:
+def _folder(checkpoint: str, *, offline: bool) -> Path:
     """The checkpoint's folder; a repository is fetched first where it has not been pulled."""
     reference = parse(checkpoint)
-    if reference.repo is not None and not hub.is_offline() and not cache.snapshot(reference.repo):
+    if reference.repo is not None and not offline and not cache.snapshot(reference.repo):
         remote = hub.describe(reference)
         licence = hub.terms(reference, remote)
         if licence.accept and not hub.was_accepted(remote, licence):
@@ -223,4 +225,4 @@ def _folder(checkpoint: str) -> Path:
                 hint=f"run `miloco-edge pull {checkpoint}` first",
             )
         hub.fetch(reference, remote, hub.choose(reference, remote), licence)
-    return resolve_checkpoint(checkpoint, offline=hub.is_offline())
+    return resolve_checkpoint(checkpoint, offline=offline)

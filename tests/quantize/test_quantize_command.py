@@ -103,6 +103,16 @@ def test_a_repository_is_fetched_once_and_gives_its_name_and_commit(
     assert len(hub.downloads("model.safetensors")) == 1
 
 
+def test_offline_nothing_is_fetched(
+    hub: Hub, files: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub.add("someone/Camera-VL-2B", files, licence="apache-2.0")
+    assert run("someone/Camera-VL-2B", "--out", tmp_path / "out", "--offline") == 3
+    assert not hub.downloads("model.safetensors")
+    assert run("someone/Camera-VL-2B", "--out", tmp_path / "out") == 0
+    assert run("someone/Camera-VL-2B", "--out", tmp_path / "out", "--offline") == 0
+
+
 def test_a_licence_that_must_be_accepted_is_not_passed_over(
     hub: Hub, files: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
