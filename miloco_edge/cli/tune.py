@@ -21,7 +21,7 @@ from miloco_edge.llama.offload import gpu_backend
 from miloco_edge.measure.film import write_film
 from miloco_edge.measure.host import describe_host
 from miloco_edge.measure.stages import Workload, measure_window
-from miloco_edge.measure.tune import settings_for, tune
+from miloco_edge.measure.tune import Options, settings_for, tune
 from miloco_edge.registry import GGUFHeader, ModelFiles, check_pair, read_header, resolve
 from miloco_edge.registry.choice import is_mmproj
 
@@ -45,6 +45,11 @@ from miloco_edge.registry.choice import is_mmproj
     metavar="FILE.json",
     help="Write the profile there instead of where this machine's profiles are kept.",
 )
+@click.option(
+    "--mmproj",
+    type=click.Path(path_type=Path),
+    help="The vision encoder, where it is not beside the model.",
+)
 @offline_option
 @json_option
 def tune_command(
@@ -56,6 +61,7 @@ def tune_command(
     visual_tokens: int | None,
     max_tokens: int,
     out: Path | None,
+    mmproj: Path | None,
     offline: bool,
 ) -> None:
     """Measure MODEL under several settings for some minutes, and write this machine's profile.
@@ -63,9 +69,9 @@ def tune_command(
     A setting is changed only where the change is shown to be quicker. Leave the machine alone
     meanwhile.
     """
-    files = resolve(model, offline=offline)
-    text, mmproj = read_header(files.text), read_header(files.mmproj)
-    check_pair(text, mmproj)
+    files = resolve(model, mmproj=mmproj, offline=offline)
+    text = read_header(files.text)
+    check_pair(text, read_header(files.mmproj))
     host = describe_host()
     machine = this_machine(files.text)
     layers = int(text.metadata["qwen2vl.block_count"]) + 1
@@ -73,8 +79,13 @@ def tune_command(
         host.physical_cores,
         host.logical_cores,
         gpu_layers=layers if gpu_backend() is not None else None,
-        mmprojs=other_encoders(files, text),
+        mmprojs=[] if mmproj else other_encoders(files, text),
     )
+
+    def load(options: Options) -> Engine:
+        given: dict[str, Any] = {"mmproj": mmproj, **options}
+        return Engine.load(model, offline=offline, profile=False, **given)
+
     with tempfile.TemporaryDirectory(prefix="miloco-edge-tune-") as scratch:
         film = write_film(Path(scratch) / "film.mp4")
         workload = Workload(
@@ -84,7 +95,7 @@ def tune_command(
         )
         with progress_bar(output, "tuning") as progress:
             profile = tune(
-                lambda options: Engine.load(model, offline=offline, profile=False, **options),
+                load,
                 lambda engine, number: measure_window(engine, workload, number),
                 settings,
                 machine,

@@ -172,3 +172,28 @@ def test_the_command(pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with Engine.load(folder, context=512) as engine:
         assert engine.rates() == profile.rates, "they are taken from the profile, not measured"
     assert Path(document["profile"]).parent == tmp_path / "profiles"
+
+
+def test_an_encoder_that_lies_elsewhere(
+    pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = next(path for path in pair.glob("*.gguf") if not path.name.startswith("mmproj"))
+    encoder = next(pair.glob("mmproj*.gguf"))
+    (tmp_path / "model").mkdir()
+    alone = shutil.copy(text, tmp_path / "model")
+    shutil.copy(encoder, tmp_path / "elsewhere.gguf")
+    seen = []
+
+    def nothing(*_: Any, gpu_layers: Any, mmprojs: list[str]) -> list[Setting]:
+        seen.append(mmprojs)
+        return []
+
+    monkeypatch.setattr("miloco_edge.cli.tune.settings_for", nothing)
+    result = CliRunner().invoke(
+        tune_command,
+        [str(alone), "--mmproj", str(tmp_path / "elsewhere.gguf"), "-n", "3", "--frames", "2",
+         "--visual-tokens", "64", "--max-tokens", "1", "--out", str(tmp_path / "p.json"), "--json"],
+        obj=Output(), catch_exceptions=False,
+    )  # fmt: skip
+    assert json.loads(result.stdout)["mmproj"][0] == "elsewhere.gguf"
+    assert seen == [[]], "what is named is not traded for another"
