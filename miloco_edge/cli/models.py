@@ -227,6 +227,8 @@ def _show_lines(document: dict[str, Any]) -> list[str]:
         licence = card["licence"]
         lines += [f"from:     {card['repo'] or 'this project'}"]
         lines += [f"licence:  {licence['id']}. {licence['summary']}"] if licence else []
+        if card["recipe"]:
+            lines += ["recipe:   {} for the text, {} for the mmproj".format(*card["recipe"])]
         lines += [f"note:     {note}" for note in card["notes"]]
     for role in ("text", "mmproj"):
         if file := document[role]:

@@ -62,6 +62,8 @@ class Card:
     sampling: SamplingDefaults
     calibration: Calibration
     """Of p_yes."""
+    recipe: tuple[str, str] | None
+    """By which recipes text and mmproj were made, where the files that are published say so."""
     scores: tuple[ScoreTable, ...]
     notes: tuple[str, ...]
 
@@ -106,9 +108,18 @@ def read_card(path: Path) -> Card:
         preprocessor=preprocessor_from(table.get("preprocessor"), path, Preprocessor()),
         sampling=sampling_from(table.get("sampling"), path, SamplingDefaults()),
         calibration=calibration_from(table.get("p_yes"), path, Calibration()),
+        recipe=_recipe(table.get("recipe"), path),
         scores=_scores(table, path),
         notes=tuple(table.get("notes", ())),
     )
+
+
+def _recipe(table: Mapping[str, Any] | None, path: Path) -> tuple[str, str] | None:
+    if table is None:
+        return None
+    if set(table) != {"text", "mmproj"} or not all(isinstance(r, str) for r in table.values()):
+        raise ValueError(f"{path.name}: recipe: expected text and mmproj, got {table!r:.60}")
+    return table["text"], table["mmproj"]
 
 
 def _scores(table: Mapping[str, Any], path: Path) -> tuple[ScoreTable, ...]:

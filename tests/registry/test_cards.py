@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,16 @@ def test_the_published_scores() -> None:
     assert any("No accuracy was published" in note for note in pair.notes)
 
 
+def test_the_recipes_of_published_files() -> None:
+    known = load_cards()
+    assert known["miloco-7b"].recipe == ("q4_0", "bf16")
+    folder = known["demo"].folder
+    assert folder is not None
+    (manifest,) = folder.glob("*.manifest.json")
+    made = json.loads(manifest.read_text("utf-8"))
+    assert known["demo"].recipe == (made["recipe"], made["outputs"][1]["file"][-9:-5]), "as made"
+
+
 def test_miloco_must_be_accepted() -> None:
     for name in ("miloco-7b", "miloco-7b-checkpoint"):
         licence = load_cards()[name].licence
@@ -62,6 +73,7 @@ def test_package_data_wins_in_a_wheel(tmp_path: Path, monkeypatch: pytest.Monkey
         ('title = "x"\nkind = "pair"', ValueError),
         ('title = "x"\nkind = "pair"\nrepo = "a/b"\nfolder = "c"', ValueError),
         ('title = "x"\nkind = "pair"\nrepo = "a/b"\n[preprocessor]\nfps = -1', ModelMismatchError),
+        ('title = "x"\nkind = "pair"\nrepo = "a/b"\n[recipe]\ntext = "q4_0"', ValueError),
         (
             'title = "x"\nkind = "pair"\nrepo = "a/b"\n[[scores]]\ntitle = "t"\nsource = "s"\n'
             'note = "n"\nmodels = ["m"]\nrows = [["b", 1.0, 2.0]]',
