@@ -19,6 +19,7 @@ from typing import Unpack
 
 from miloco_edge import registry
 from miloco_edge.engine import Engine
+from miloco_edge.engine.economy import EXACT, economy_of
 from miloco_edge.engine.engine import LoadOptions
 from miloco_edge.errors import NotFoundError, RefusedError
 from miloco_edge.llama import ActivationSums
@@ -104,20 +105,21 @@ def calibrate(
         pass  # a place that cannot be written to is found before hours of work
     items = [] if clips is None else read_items(clips)[:limit]
     state = state_path(out)
-    identity = _identity(model, load)
+    load.setdefault("profile", False)  # it may have another mmproj, or a KV cache that rounds
+    identity, shown = _identity(model, load), _shown(showing, load)
     moments = Moments(identity, {}, {})
     if state.exists() and not restart:
         moments = _of_model(identity, state)
     moments = _merged(moments, [_of_model(identity, _state_of(path)) for path in merge], merge)
     held = len(moments.clips)
-    todo = _not_held(items, moments, showing, state)
+    todo = _not_held(items, moments, shown, state)
     skipped: dict[str, str] = {}
     if todo:
         load["observer"] = observer = ActivationSums()
         with Engine.load(model, **load) as engine:
             moments, skipped = _see_all(
                 todo, moments, lambda item: _see(engine, observer, item, showing),
-                shown=_shown(showing), save=lambda m: write_moments(state, m),
+                shown=shown, save=lambda m: write_moments(state, m),
                 save_every=save_every, progress=progress or (lambda done, total: None),
             )  # fmt: skip
     elif merge:
@@ -251,13 +253,13 @@ def _merged(moments: Moments, runs: Sequence[Moments], paths: Sequence[Path]) ->
     return moments
 
 
-def _shown(showing: Showing) -> str:
-    return json.dumps(asdict(showing))
+def _shown(showing: Showing, load: LoadOptions) -> str:
+    economy = economy_of(load.get("economy", EXACT))
+    left_out = {} if economy == EXACT else {"economy": asdict(economy)}
+    return json.dumps({**asdict(showing), **left_out})
 
 
-def _not_held(
-    items: Sequence[Item], moments: Moments, showing: Showing, state: Path
-) -> dict[str, Item]:
+def _not_held(items: Sequence[Item], moments: Moments, shown: str, state: Path) -> dict[str, Item]:
     """The items that have not been seen, each once.
 
     Raises ImatrixError where one has been seen and was shown in another way.
@@ -265,12 +267,12 @@ def _not_held(
     todo: dict[str, Item] = {}
     for item in items:
         key = item.key()
-        if (shown := moments.clips.get(key)) is None:
+        if (held := moments.clips.get(key)) is None:
             todo[key] = item
-        elif shown != _shown(showing):
+        elif held != shown:
             raise ImatrixError(
                 state,
-                f"expected {item.name} to have been shown with {_shown(showing)}, got {shown}",
+                f"expected {item.name} to have been shown with {shown}, got {held}",
                 hint="use the same settings, or begin again with --restart",
             )
     return todo

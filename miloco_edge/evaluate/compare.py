@@ -97,10 +97,11 @@ def compare(
 
     One model is in memory at a time; the reference's distributions wait in a temporary file. Raises
     ValueError without samples, ModelMismatchError for models of different vocabularies, and what
-    Engine.load and Engine.look raise.
+    Engine.load and Engine.look raise. Device profiles are left aside: it is the files that differ.
     """
     if not samples:
         raise ValueError("samples: expected at least one, got none")
+    load.setdefault("profile", False)  # it may have another mmproj, or a KV cache that rounds
     budget = Budget(visual_tokens=visual_tokens)
     answers: list[list[int]] = []
     with tempfile.TemporaryFile() as file:

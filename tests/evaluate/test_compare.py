@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from benchmarks.synthesize import TINY, synthesize
+from miloco_edge import Engine
 from miloco_edge.cli.main import main
 from miloco_edge.errors import MediaNotFoundError, ModelMismatchError
 from miloco_edge.evaluate import Sample, compare
@@ -99,3 +101,16 @@ def test_measures_on_distributions_made_by_hand() -> None:
 )
 def test_targets(target: str | None, is_yes: bool | None) -> None:
     assert Sample(CLIP, "?", target).is_yes is is_yes
+
+
+def test_device_profiles_have_no_say(pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[dict[str, Any]] = []
+
+    def load(ref: Path, **options: Any) -> Engine:
+        given.append(options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Engine, "load", load)
+    with pytest.raises(KeyboardInterrupt):
+        compare(pair, pair, [Sample(Path("a.png"), "Who?")])
+    assert given[0]["profile"] is False

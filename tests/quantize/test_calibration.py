@@ -243,6 +243,8 @@ def test_clips_count_once(pair: Path, clips: Path, tmp_path: Path) -> None:
     run(pair, a, clips=clips, limit=2)
     with pytest.raises(ImatrixError, match="to have been shown with"):
         run(pair, a, clips=clips, showing=Showing(32, 4, 4))
+    with pytest.raises(ImatrixError, match=r"to have been shown with .*static_below"):
+        run(pair, a, clips=clips, economy="live")
     shutil.copy(clips / "0.png", clips / "z.png")
     (clips / "1.png").unlink()
     run(pair, b, clips=clips)
@@ -361,3 +363,19 @@ def test_damaged_states_are_refused(tmp_path: Path, damage: str) -> None:
         np.savez(path, about=np.array('{"format": 2}'))
     with pytest.raises(ImatrixError):
         read_moments(path)
+
+
+def test_a_device_profile_has_no_say(
+    pair: Path, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may name another mmproj than the one whose sums these are said to be."""
+    given: list[dict[str, Any]] = []
+
+    def load(ref: Path, **options: Any) -> Engine:
+        given.append(options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Engine, "load", load)
+    with pytest.raises(KeyboardInterrupt):
+        run(pair, tmp_path / "a.gguf", clips=clips)
+    assert given[0]["profile"] is False
