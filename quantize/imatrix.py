@@ -73,32 +73,6 @@ def weights(imatrix: Imatrix, name: str, columns: int) -> Floats | None:
     return entry.sums / np.float32(entry.count)
 
 
-def merge(*imatrices: Imatrix) -> Imatrix:
-    """Add several up, as llama-imatrix does with --in-file: every row counts the same.
-
-    Raises ImatrixError where two know a weight with different numbers of columns.
-    """
-    entries: dict[str, Entry] = {}
-    for imatrix in imatrices:
-        for name, entry in imatrix.entries.items():
-            held = entries.get(name)
-            if held is not None and len(held.sums) != len(entry.sums):
-                raise ImatrixError(
-                    Path(", ".join(imatrix.datasets)),
-                    f"expected {len(held.sums)} importances of {name}, got {len(entry.sums)}",
-                    hint="merge imatrices of one model",
-                )
-            entries[name] = (
-                entry if held is None else Entry(held.sums + entry.sums, held.count + entry.count)
-            )
-    return Imatrix(
-        entries,
-        tuple(dict.fromkeys(name for imatrix in imatrices for name in imatrix.datasets)),
-        sum(imatrix.chunk_count for imatrix in imatrices),
-        max(imatrix.chunk_size for imatrix in imatrices),
-    )
-
-
 def write_imatrix(path: Path, imatrix: Imatrix) -> None:
     """Write the GGUF format, whole or not at all: the tensors by name, each sum and its count."""
     if not imatrix.datasets:

@@ -14,7 +14,6 @@ from quantize.errors import ImatrixError, NotFoundError, RefusedError
 from quantize.imatrix import (
     Entry,
     Imatrix,
-    merge,
     read_imatrix,
     weights,
     write_imatrix,
@@ -102,26 +101,6 @@ def test_weights_are_llama_quantizes(tmp_path: Path) -> None:
     assert weights(it, "blk.9.ffn_up.weight", 3) is None
     with pytest.raises(ImatrixError, match=r"expected 4 importances of blk.0.ffn_up.weight, got 3"):
         weights(it, "blk.0.ffn_up.weight", 4)
-
-
-def test_merged_rows_all_count_the_same() -> None:
-    other = imatrix(
-        entries={
-            "blk.0.ffn_up.weight": Entry(np.array([1, 1, 1], np.float32), 10),
-            "mm.0.weight": Entry(np.array([3], np.float32), 1),
-        },
-        datasets=("yard", "home"),
-        chunk_count=2,
-        chunk_size=100,
-    )
-    both = merge(imatrix(), other)
-    assert (both.datasets, both.chunk_count, both.chunk_size) == (("home", "yard"), 9, 512)
-    assert both.entries.keys() == imatrix().entries.keys() | other.entries.keys()
-    up = both.entries["blk.0.ffn_up.weight"]
-    assert (up.sums.tolist(), up.count) == ([2, 3, 4], 12)
-    wrong = imatrix(entries={"blk.0.ffn_up.weight": Entry(np.ones(4, np.float32), 1)})
-    with pytest.raises(ImatrixError, match=r"expected 3 importances of blk\.0\.ffn_up"):
-        merge(imatrix(), wrong)
 
 
 def legacy(*entries: tuple[str, int, list[float]], tail: bytes = b"") -> bytes:
