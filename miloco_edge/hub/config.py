@@ -17,6 +17,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from miloco_edge.engine.economy import Closer, Economy
 from miloco_edge.errors import ConfigError, NotFoundError
 from miloco_edge.hub import secrets, toml_lines
 from miloco_edge.hub.gate import GateSettings
@@ -61,7 +62,22 @@ def read(path: Path, environ: Mapping[str, str] = os.environ) -> Home:
         {name: _sink(name, t, path, environ) for name, t in top.tables("sink").items()},
         top.table("gate").read(GateSettings),
         replace(journal, path=path.parent / journal.path),
-        top.table("engine").read(EngineSettings, readers={"resident_bytes": _bytes}),
+        _engine(top.table("engine")),
+    )
+
+
+def _engine(table: Table) -> EngineSettings:
+    economy = table.table("economy")
+    if "mode" in table.values and economy.values:
+        raise table.error("economy", "expected it or mode, got both")
+    closer = economy.table("closer")
+    twice = closer.read(Closer) if closer.values else None
+    made = economy.read(Economy, given={"closer": twice}, others={"closer"})
+    return table.read(
+        EngineSettings,
+        given={"economy": made if economy.values else None},
+        readers={"resident_bytes": _bytes},
+        others={"economy"},
     )
 
 

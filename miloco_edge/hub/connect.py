@@ -61,14 +61,16 @@ def _engine(home: Home, ref: str | None) -> WindowEngine:
     settings = home.engine
     if ref is not None and ref.startswith(("http://", "https://")):
         return RemoteEngine(ref, api_key=_key(home, ref))
-    options = {"context": settings.context, "threads": settings.threads}
+    options = {
+        "context": settings.context, "threads": settings.threads, "kv_type": settings.kv_type,
+    }  # fmt: skip
     given = {name: value for name, value in options.items() if value is not None}
     return ChildEngine(
         ref,
         limits=Limits(resident_bytes=settings.resident_bytes),
         quarantine=Quarantine(home.journal.path.with_name("quarantine")),
         gpu_layers=settings.gpu_layers,
-        economy=settings.mode,
+        economy=settings.economy or settings.mode,
         prefixes=home.journal.path.with_name("prefixes"),
         **given,  # type: ignore[arg-type]
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from miloco_edge.engine.economy import Mode
+from miloco_edge.engine.economy import Economy, Mode
 from miloco_edge.hub.gate import GateSettings
 from miloco_edge.hub.rules import Rule
 from miloco_edge.hub.secrets import Secret
@@ -71,6 +71,10 @@ class EngineSettings:
     """Of a window at most."""
     mode: Mode = "live"
     """What windows may leave out: "live", what changes no answer in our tests; "exact", nothing."""
+    economy: Economy | None = None
+    """What windows may leave out, measure by measure, instead of `mode`."""
+    kv_type: Literal["f16", "q8_0"] | None = None
+    """Of the KV cache; q8_0 takes half of the memory."""
     unload_after_s: float | None = None
     """Give the model's memory back after so long without work; None: never."""
     resident_bytes: int | None = None
