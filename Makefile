@@ -6,6 +6,7 @@
 #   make reference    comparisons with transformers and llama.cpp's own tools (downloads torch)
 #   make integration  tests against real servers
 #   make peers        other runtimes beside us, on the folder MODEL (downloads torch)
+#   make bench        how fast and how good MODEL is here, with plots; the demo model unless given
 #   make docs         the documentation as a site in .site/
 
 PYTHON ?= python3
@@ -17,7 +18,7 @@ SDIST := $(REFERENCE)/llama_cpp_python-$(LLAMA_CPP_PYTHON)
 TOOLS := $(REFERENCE)/build
 JOBS := $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: setup demo test check format reference peers integration docs clean
+.PHONY: setup demo test check format reference peers bench integration docs clean
 
 setup: $(VENV)/.ready
 
@@ -80,6 +81,22 @@ $(TOOLS)/.peers-ready: $(TOOLS)/.ready
 	cmake -S $(SDIST)/vendor/llama.cpp -B $(TOOLS) -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF
 	cmake --build $(TOOLS) --parallel $(JOBS) --target llama-server llama-bench
 	@touch $@
+
+# Leave the machine alone meanwhile. DEADLINE is what a window may take, in seconds.
+bench: MEASURED := $(REFERENCE)/bench
+bench: WHAT = $(or $(MODEL),demo)
+bench: DEADLINE ?= 5
+bench: setup
+	mkdir -p $(MEASURED)
+	$(BIN)/miloco-edge bench "$(WHAT)" --deadline $(DEADLINE) --capacity --roofline \
+	  --out $(MEASURED)/bench.json --markdown $(MEASURED)/bench.md --plots $(MEASURED)
+	$(BIN)/python -m benchmarks.deadlines "$(WHAT)" --deadline $(DEADLINE) \
+	  --out $(MEASURED)/deadlines.json
+	$(BIN)/python -m benchmarks.overlap "$(WHAT)" \
+	  --out $(MEASURED)/overlap.json --markdown $(MEASURED)/overlap.md
+	$(BIN)/python -m models.demo.manifest $(MEASURED)/test --split test --count 300
+	$(BIN)/python -m benchmarks.economy "$(WHAT)" --manifest $(MEASURED)/test/test.jsonl \
+	  --out $(MEASURED)/economy.json --markdown $(MEASURED)/economy.md
 
 integration: setup
 	$(BIN)/pytest -m integration
