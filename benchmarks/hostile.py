@@ -190,6 +190,8 @@ def _sum(pids: list[int]) -> dict[str, int]:
     for pid in pids:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         status = dict(line.split(":", 1) for line in lines)
+        if "VmRSS" not in status:
+            continue  # it has ended, and nobody has waited for it yet
         found["resident_bytes"] += int(status["VmRSS"].split()[0]) * 1024
         found["threads"] += int(status["Threads"])
         found["descriptors"] += len(list(Path(f"/proc/{pid}/fd").iterdir()))
