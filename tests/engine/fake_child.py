@@ -1,4 +1,7 @@
-"""A child process without a model: what it does is what the rules say."""
+"""A child process without a model: what it does is what the rules say, or once what a file says.
+
+The file is the model's reference; it is gone when the deed begins.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, cast
 
 from miloco_edge.engine.child_main import main
@@ -71,6 +75,7 @@ class FakeEngine:
             raise ModelNotFoundError("nothing", "expected a model, got nothing", hint="pull one")
         if options["ref"] == "bad":
             os.abort()
+        self._told = Path(options["ref"])
         time.sleep(options.get("threads") or 0)
 
     def load(self) -> None:
@@ -92,6 +97,10 @@ class FakeEngine:
         def work() -> Seen:
             if "nonsense" in rules:
                 return cast(Seen, Usage())
+            if self._told.is_file():
+                deed = self._told.read_text()
+                self._told.unlink()
+                DEEDS[deed]()
             for rule in rules:
                 if rule in DEEDS:
                     DEEDS[rule]()
