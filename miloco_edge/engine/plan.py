@@ -217,6 +217,18 @@ def budgets(visual_tokens: int) -> Sequence[int]:
     return found
 
 
+def spread(items: Sequence[int]) -> list[int]:
+    """The last, the first, then the middle of every gap: each beginning is spread evenly."""
+    order, gaps = [*items[-1:], *items[: len(items) - 1][:1]], [(0, len(items) - 1)]
+    while gaps:
+        first, last = gaps.pop(0)
+        if last - first > 1:
+            middle = (first + last) // 2
+            order.append(items[middle])
+            gaps += [(first, middle), (middle, last)]
+    return order
+
+
 def given_up_in_answer(
     ahead: Ahead, made: Plan, *, thought: int, said: int, out_of_time: bool
 ) -> Degraded | None:

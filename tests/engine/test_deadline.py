@@ -13,8 +13,9 @@ import pytest
 from miloco_edge import Budget, Clip, Engine, Sampling
 from miloco_edge.engine.gauge import shown
 from miloco_edge.engine.local import LocalEngine
-from miloco_edge.engine.look import Lookout, spread
+from miloco_edge.engine.look import Lookout
 from miloco_edge.engine.pace import Pace
+from miloco_edge.engine.plan import spread
 from miloco_edge.engine.planner import Intent
 from miloco_edge.engine.rates import Rates
 from miloco_edge.llama import Sampler
