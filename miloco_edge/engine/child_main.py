@@ -13,7 +13,6 @@ import faulthandler
 import logging
 import os
 import resource
-import signal
 import socket
 import sys
 import threading
@@ -157,8 +156,6 @@ def main(make: Callable[[Message], WindowEngine] = _make) -> None:
         Path("/proc/self/oom_score_adj").write_text("500")
     faulthandler.enable()
     channel = Channel(socket.socket(fileno=int(sys.argv[1])))
-    # Ctrl-C goes to the whole terminal group; what becomes of it is the parent's to say.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         serve(channel, make)
     except EOFError:

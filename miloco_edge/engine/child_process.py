@@ -10,7 +10,8 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from miloco_edge.engine.child_wire import Channel
 
@@ -23,12 +24,27 @@ _END_S = 0.3
 """How long a child that was hung up on may take to end by itself."""
 
 
+@contextmanager
+def deaf() -> Iterator[None]:
+    """What is spawned in this block hears neither Ctrl-C nor SIGTERM, from its first instruction.
+
+    A terminal sends the one and a service manager the other (systemd's KillMode=control-group) to
+    all processes at once; what becomes of a child is its parent's to say, which may let answers
+    under way end. A child takes on the mask of the thread that spawns it (execve(2)).
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class ChildProcess:
     """One run of the child. Spawned, never forked: no lock or thread of this process goes along."""
 
     def __init__(self, command: Sequence[str] = COMMAND) -> None:
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, deaf():
             descriptor = theirs.fileno()
             self._process = subprocess.Popen(
                 [*command, str(descriptor)],

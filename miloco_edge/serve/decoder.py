@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from miloco_edge.engine.child_process import deaf
 from miloco_edge.engine.child_wire import Channel
 from miloco_edge.errors import MediaError
 from miloco_edge.serve.media import Medium
@@ -109,7 +110,7 @@ class _Decoder:
 
     def __init__(self, memory_bytes: int) -> None:
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, deaf():
             descriptor = theirs.fileno()
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "miloco_edge.serve.decode_main",

@@ -116,6 +116,25 @@ def test_a_kill_from_outside_costs_one_window(child: ChildEngine) -> None:
     assert child.decide(a_clip(2), ["a"]).result(60).decisions
 
 
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_what_all_processes_are_sent_is_the_parents_to_answer(sent: signal.Signals) -> None:
+    """Ctrl-C, and SIGTERM from systemd: while Python starts, while it loads, while it answers."""
+    child = ChildEngine("fake", command=FAKE, threads=1)
+    try:
+        pending = child.decide(a_clip(1), ["a"])
+        until(lambda: child.pid is not None)
+        first = child.pid
+        assert first is not None
+        os.kill(first, sent)
+        assert pending.result(60).decisions
+        os.kill(first, sent)
+        assert child.decide(a_clip(2), ["a"]).result(60).decisions and child.pid == first
+    finally:
+        child.close()
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert sent not in blocked, "this process still hears it"
+
+
 @pytest.mark.parametrize("deed", ["hang", "hang_with_gil"])
 def test_a_hang_is_ended(child: ChildEngine, deed: str) -> None:
     child.load()

@@ -112,6 +112,18 @@ def test_a_decoder_that_hangs_or_dies_is_replaced(
     assert ask(client, picture()).status_code == 200
 
 
+def test_a_decoder_ends_with_the_server_and_not_before(client: TestClient) -> None:
+    """systemd sends SIGTERM to all processes, and the server lets its requests end."""
+    assert ask(client, picture()).status_code == 200
+    app: Any = client.app
+    decoders = app.state.serving.decoders
+    decoder = decoders._free.get_nowait()
+    decoder._process.terminate()
+    decoders._free.put_nowait(decoder)
+    assert ask(client, picture()).status_code == 200
+    assert decoder._process.poll() is None
+
+
 BODIES = [
     b"", b"null", b"[]", b'"x"', b"{", b"\xff\xfe", b'{"messages": ' + b"[" * 100_000,
     b'{"messages": [{"role": "user", "content": "\\ud800"}]}',
