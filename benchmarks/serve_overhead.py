@@ -3,10 +3,11 @@
     python -m benchmarks.serve_overhead MODEL --tools .reference/build/bin --out FILE.json
     python -m benchmarks.serve_overhead MODEL --clients 1 --requests 3 --only miloco-edge ...
 
-Every server gets the same requests: pictures and a question, in OpenAI's words. In each round each
-is started in an order drawn anew, warmed up, asked by one client, then by many at once. Overhead
-is what one client waits beyond what the server says its model took (`timings`): HTTP, decoding of
-pictures, the way to the engine's process and back. A server that does not say has none.
+Every server gets the same requests: pictures and a question, in OpenAI's words. The pictures are
+JPEGs, as cameras, Home Assistant and Frigate send them. In each round each is started in an order
+drawn anew, warmed up, asked by one client, then by many at once. Overhead is what one client waits
+beyond what the server says its model took (`timings`): HTTP, decoding of pictures, the way to the
+engine's process and back. A server that does not say has none.
 """
 
 from __future__ import annotations
@@ -207,7 +208,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         film = arguments.clip or write_film(Path(folder) / "film.mp4")
         requests = frames.from_film(
-            film, count, Path(folder) / "film", facts, arguments.tokens, arguments.frames
+            film, count, Path(folder) / "film", facts, arguments.tokens, arguments.frames, ".jpg"
         )
         hold(
             records, requests, rounds=arguments.rounds, clients=arguments.clients,
@@ -219,6 +220,7 @@ def main() -> None:
         "model": {"name": files.name, "file_type": files.file_type, "sha256": files.sha256},
         "clients": arguments.clients,
         "frames": arguments.frames,
+        "pictures": "JPEG",
         "tokens": arguments.tokens,
         "threads": arguments.threads,
         "servers": {name: figures(record) for name, record in records.items()},

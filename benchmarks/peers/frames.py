@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -25,6 +26,8 @@ QUESTION = "What is the person in the picture doing?"
 # One token each in Qwen2's vocabulary, with the space before it.
 _WORDS = ("the", "room", "door", "man", "light", "dog", "window", "chair")
 _VISUAL_TOKENS = 1024
+Suffix = Literal[".png", ".jpg"]
+"""How pictures are written: without loss, or as cameras send them."""
 
 
 def facts_of(model: Path) -> ChatFacts:
@@ -40,7 +43,13 @@ def user_words(text: str, facts: ChatFacts) -> str:
 
 
 def from_film(
-    film: Path, count: int, folder: Path, facts: ChatFacts, tokens: int, frames: int = FRAMES
+    film: Path,
+    count: int,
+    folder: Path,
+    facts: ChatFacts,
+    tokens: int,
+    frames: int = FRAMES,
+    suffix: Suffix = ".png",
 ) -> list[Request]:
     """`count` windows of three seconds, none like another."""
     requests = []
@@ -51,7 +60,8 @@ def from_film(
         clip = Clip.from_frames([np.asarray(picture).copy() for picture in pictures], fps=FPS)
         mark(clip, number)
         pixels = [frame.pixels for frame in clip.frames]
-        requests.append(_write(folder / f"{number:04}", pixels, FPS, QUESTION, facts, tokens))
+        at = folder / f"{number:04}"
+        requests.append(_write(at, pixels, FPS, QUESTION, facts, tokens, suffix))
     return requests
 
 
@@ -87,12 +97,18 @@ def text_alone(depth: int, facts: ChatFacts, tokens: int) -> Request:
 
 
 def _write(
-    folder: Path, frames: Sequence[RGB], fps: float, text: str, facts: ChatFacts, tokens: int
+    folder: Path,
+    frames: Sequence[RGB],
+    fps: float,
+    text: str,
+    facts: ChatFacts,
+    tokens: int,
+    suffix: Suffix = ".png",
 ) -> Request:
     folder.mkdir(parents=True)
     paths = []
     for number, frame in enumerate(frames):
-        path = folder / f"{number}.png"
+        path = folder / f"{number}{suffix}"
         Image.fromarray(frame).save(path)
         paths.append(str(path))
     film = _film(folder / "film.avi", frames, fps)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import mimetypes
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,7 +26,7 @@ def body(request: Request, *, as_video: bool = False, **more: Any) -> dict[str, 
     else:
         for frame in request.frames:
             data = base64.b64encode(Path(frame).read_bytes()).decode()
-            url = f"data:image/png;base64,{data}"
+            url = f"data:{mimetypes.guess_type(frame)[0]};base64,{data}"
             parts.append({"type": "image_url", "image_url": {"url": url}})
     parts.append({"type": "text", "text": request.question})
     return {

@@ -254,6 +254,11 @@ def test_windows_are_unlike_and_of_the_size_compared(tmp_path: Path) -> None:
         assert picture.size == (448, 252)
     assert Path(one.frames[0]).read_bytes() != Path(other.frames[0]).read_bytes()
     assert Clip.from_file(Path(one.video), fps=2.0).frames[0].pixels.shape == (252, 448, 3)
+    sent, next_sent = frames.from_film(film, 2, tmp_path / "jpeg", facts, 8, 1, ".jpg")
+    content = http.body(sent)["messages"][1]["content"]
+    assert content[0]["image_url"]["url"].startswith("data:image/jpeg;base64,/9j/")
+    with Image.open(sent.frames[0]) as picture, Image.open(next_sent.frames[0]) as next_picture:
+        assert picture.format == "JPEG" and picture.tobytes() != next_picture.tobytes()
     alone = frames.text_alone(50, facts, 8)
     assert len(alone.question.split()) == 51 and not alone.frames
 
