@@ -192,21 +192,16 @@ def _describe(clip: Clip) -> Message:
 
 def _hold(clip: Clip) -> int:
     """A descriptor of memory with the pixels of all frames, one after another."""
-    size = sum(frame.pixels.nbytes for frame in clip.frames)
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("miloco-edge frames", os.MFD_CLOEXEC)
     else:
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
     try:
-        os.ftruncate(descriptor, size)
-        with mmap.mmap(descriptor, size) as memory:
-            offset = 0
+        # Written, not mapped and filled: that costs a page fault every 4 KiB, and twice the time.
+        with open(descriptor, "wb", closefd=False) as memory:
             for frame in clip.frames:
-                view = np.frombuffer(memory, np.uint8, frame.pixels.nbytes, offset)
-                view.reshape(frame.pixels.shape)[:] = frame.pixels
-                offset += frame.pixels.nbytes
-                del view  # the map cannot be closed while it is looked at
+                memory.write(np.ascontiguousarray(frame.pixels))
     except BaseException:
         os.close(descriptor)
         raise
