@@ -6,6 +6,8 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
 
+import numpy as np
+
 from miloco_edge.types import RGB, VisualTokens
 
 
@@ -45,5 +47,5 @@ def content_key(frames: tuple[RGB, ...]) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
     for frame in frames:
         digest.update(repr(frame.shape).encode())
-        digest.update(frame.tobytes())
+        digest.update(np.ascontiguousarray(frame))
     return digest.digest()

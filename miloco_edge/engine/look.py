@@ -91,16 +91,17 @@ class Lookout:
             begun, position, cached = self.opening(system, media=False)
             sequence = self.context.new_sequence(copy_of=begun)
             return Prefilled(sequence, position, "", position, 0, cached, 0.0, 0.0)
+        contents = tuple(content_key(frames) for frames in clip.patches)
         key = None
         if keep:
-            key = (system, clip.layout, clip.fps, tokens_per_second, economy, *_contents(clip))
+            key = (system, clip.layout, clip.fps, tokens_per_second, economy, *contents)
             if key in self._kept:
                 return self._again(key)
         if clip.layout == "video":
             step = temporal_step(clip.fps, tokens_per_second)
-            prefilled = self._look_at_video(clip, system, step, economy, interrupt)
+            prefilled = self._look_at_video(clip, contents, system, step, economy, interrupt)
         else:
-            prefilled = self._look_at_pictures(clip, system, interrupt)
+            prefilled = self._look_at_pictures(clip, contents, system, interrupt)
         # One that overtook may have kept the same.
         if key is not None and key not in self._kept and _is_whole(prefilled):
             self._keep(key, prefilled)
@@ -126,11 +127,16 @@ class Lookout:
         )
 
     def _look_at_video(
-        self, clip: FittedClip, system: str, step: int, economy: Economy, interrupt: Interrupt
+        self,
+        clip: FittedClip,
+        keys: tuple[bytes, ...],
+        system: str,
+        step: int,
+        economy: Economy,
+        interrupt: Interrupt,
     ) -> Prefilled:
         """Lay the video's pairs, all of them or those that the window before did not have."""
         spent = Spent()
-        keys = _contents(clip)
         header = (system, step, clip.size, economy)
         known, cached = 0, 0
         taken = self._reels.take(header, keys, economy.streaming)
@@ -197,7 +203,9 @@ class Lookout:
             ),
         )
 
-    def _look_at_pictures(self, clip: FittedClip, system: str, interrupt: Interrupt) -> Prefilled:
+    def _look_at_pictures(
+        self, clip: FittedClip, keys: tuple[bytes, ...], system: str, interrupt: Interrupt
+    ) -> Prefilled:
         """Decode pictures one after another, each between markers of its own."""
         spent = Spent()
         with spent.on("prefill_s", interrupt.clock):
@@ -209,7 +217,10 @@ class Lookout:
         with interrupt.armed(self.context.abort):
             try:
                 with spent.on("vision_s", interrupt.clock):
-                    visual = [self._encode(p, content_key(p), interrupt) for p in clip.patches]
+                    visual = [
+                        self._encode(picture, key, interrupt)
+                        for picture, key in zip(clip.patches, keys, strict=True)
+                    ]
                 before, began = position, interrupt.clock()
                 with spent.on("prefill_s", interrupt.clock):
                     for i, picture in enumerate(visual):
@@ -369,10 +380,6 @@ def _tokens(frames: tuple[RGB, ...]) -> int:
     """Visual tokens of a picture or frame pair."""
     height, width, _ = frames[0].shape
     return height * width // TOKEN_PIXELS**2
-
-
-def _contents(clip: FittedClip) -> tuple[bytes, ...]:
-    return tuple(content_key(frames) for frames in clip.patches)
 
 
 def _is_whole(prefilled: Prefilled) -> bool:
