@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +15,7 @@ from miloco_edge.engine.cache import EmbeddingCache, content_key
 from miloco_edge.engine.economy import EXACT, Economy, Savings, kept_tokens, shown_pairs
 from miloco_edge.engine.interrupt import Interrupt, Stopped, StopReason
 from miloco_edge.engine.pace import Pace
+from miloco_edge.engine.plan import spread
 from miloco_edge.engine.prefix import Prefixes
 from miloco_edge.engine.reel import Reel, Reels
 from miloco_edge.engine.spent import Spent
@@ -362,18 +363,6 @@ class Lookout:
     def _learn_prefill(self, tokens: int, depth: int, seconds: float) -> None:
         if self.pace is not None:
             self.pace.observe("prefill", self.pace.now().prefill_s(tokens, depth), seconds)
-
-
-def spread(items: Sequence[int]) -> list[int]:
-    """The last, the first, then the middle of every gap: each beginning is spread evenly."""
-    order, gaps = [*items[-1:], *items[: len(items) - 1][:1]], [(0, len(items) - 1)]
-    while gaps:
-        first, last = gaps.pop(0)
-        if last - first > 1:
-            middle = (first + last) // 2
-            order.append(items[middle])
-            gaps += [(first, middle), (middle, last)]
-    return order
 
 
 def _tokens(frames: tuple[RGB, ...]) -> int:
