@@ -189,11 +189,15 @@ def test_an_encoder_that_lies_elsewhere(
         return []
 
     monkeypatch.setattr("miloco_edge.cli.tune.settings_for", nothing)
-    result = CliRunner().invoke(
-        tune_command,
-        [str(alone), "--mmproj", str(tmp_path / "elsewhere.gguf"), "-n", "3", "--frames", "2",
-         "--visual-tokens", "64", "--max-tokens", "1", "--out", str(tmp_path / "p.json"), "--json"],
-        obj=Output(), catch_exceptions=False,
-    )  # fmt: skip
-    assert json.loads(result.stdout)["mmproj"][0] == "elsewhere.gguf"
+    given: list[dict[str, Any]] = []
+
+    def load(ref: str, **options: Any) -> Engine:
+        given.append(options)
+        raise ModelLoadError("enough")
+
+    monkeypatch.setattr(Engine, "load", load)
+    asked = [str(alone), "--mmproj", str(tmp_path / "elsewhere.gguf")]
+    result = CliRunner().invoke(tune_command, asked, obj=Output())
+    assert isinstance(result.exception, ModelLoadError)
+    assert given[0]["mmproj"] == tmp_path / "elsewhere.gguf" and given[0]["profile"] is False
     assert seen == [[]], "what is named is not traded for another"
