@@ -47,5 +47,5 @@ def content_key(frames: tuple[RGB, ...]) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
     for frame in frames:
         digest.update(repr(frame.shape).encode())
-        digest.update(np.ascontiguousarray(frame))
+        digest.update(np.ascontiguousarray(frame).data)
     return digest.digest()

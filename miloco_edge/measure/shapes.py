@@ -69,7 +69,7 @@ def read_shape(path: Path) -> Shape:
         kind = config.get("model_type") if isinstance(config, dict) else config
         raise ManifestError(path, None, f"expected model_type qwen2_5_vl, got {kind!r:.40}")
     text = _Sizes(path, config.get("text_config", config))  # transformers 4 has them on top
-    vision = _Sizes(path, config.get("vision_config"))
+    vision = _Sizes(path, config.get("vision_config", {}))
     rope = text.known.get("rope_parameters") or text.known
     shape = Shape(
         layers=text.whole("num_hidden_layers"),
@@ -102,7 +102,7 @@ class _Sizes:
     known: Mapping[str, Any]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.known, dict):
+        if not isinstance(self.known, dict):  # whatever a file may hold
             raise ManifestError(self.path, None, f"expected an object, got {self.known!r:.40}")
 
     def whole(self, name: str, *, multiple_of: int = 1, least: int = 1, most: int = _MOST) -> int:
