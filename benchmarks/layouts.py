@@ -104,12 +104,13 @@ def laid_out(layout: Layout) -> Iterator[None]:
     def in_turn(
         self: Lookout,
         clip: FittedClip,
+        keys: tuple[bytes, ...],
         system: str,
         step: int,
         economy: Economy,
         interrupt: Interrupt,
     ) -> Prefilled:
-        return self._look_at_pictures(clip, system, interrupt)
+        return self._look_at_pictures(clip, keys, system, interrupt)
 
     with patch.object(Lookout, "_look_at_video", in_turn):
         yield

@@ -201,7 +201,7 @@ def _hold(clip: Clip) -> int:
         # Written, not mapped and filled: that costs a page fault every 4 KiB, and twice the time.
         with open(descriptor, "wb", closefd=False) as memory:
             for frame in clip.frames:
-                memory.write(np.ascontiguousarray(frame.pixels))
+                memory.write(np.ascontiguousarray(frame.pixels).data)
     except BaseException:
         os.close(descriptor)
         raise

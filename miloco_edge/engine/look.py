@@ -367,7 +367,7 @@ class Lookout:
 
 def _tokens(frames: tuple[RGB, ...]) -> int:
     """Visual tokens of a picture or frame pair."""
-    height, width, _ = frames[0].shape
+    height, width = map(int, frames[0].shape[:2])
     return height * width // TOKEN_PIXELS**2
 
 
