@@ -21,6 +21,8 @@ from models.demo.training.schedule import KINDS, Kind, Stage
 Layout = Literal["video", "images"]
 
 SIDES = (" left", " right", "左边的", "右边的")
+CONCLUDED = (" yes", " no", "是", "否")
+"""How a thought about a rule ends; all that was thought before is for this word."""
 IMAGES_SHARE = 0.12
 """Of the clips with at most four frames, those shown as pictures of their own."""
 
@@ -176,14 +178,16 @@ def _concluding(exchange: Exchange, tokenizer: Tokenizer) -> NDArray[np.int64]:
 
 
 def _kinds(exchange: Exchange, tokenizer: Tokenizer) -> list[int]:
-    """Of each id of an exchange; a side that a thought names is a side."""
+    """Of each id of an exchange; sides and verdicts that a thought names are what they are."""
     about, n = exchange.about, len(exchange.ids)
     answer = len(ids_of(about.answer, tokenizer)) + 1
-    sides = {id for side in SIDES for id in ids_of(side, tokenizer)}
+    named: dict[int, Kind] = {id: "side" for side in SIDES for id in ids_of(side, tokenizer)}
+    if about.task == "binary":
+        named |= {id: "verdict" for word in CONCLUDED for id in ids_of(word, tokenizer)}
     last: Kind = "verdict" if about.task == "binary" and not exchange.think else "word"
     found: list[int] = []
     for i, id in enumerate(exchange.ids):
-        kind: Kind = "side" if id in sides else "thought" if i < n - answer else last
+        kind = named.get(id) or ("thought" if i < n - answer else last)
         found.append(KINDS.index(kind))
     return found
 

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 Stage = Literal["vision", "supervised", "wordings"]
 Kind = Literal["word", "verdict", "side", "thought"]
-"""Of what is said: a yes or no at once, left or right of two, a thought, and all else."""
+"""Of what is said: a yes or no, left or right of two, a thought, and all else."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 CLIPS: dict[Stage, int] = {"vision": 40, "supervised": 16, "wordings": 16}
 """In a step: one frame pair of each in the first stage, then all frames."""
+SEEING: frozenset[Stage] = frozenset({"vision", "supervised"})
+"""In which the ViT learns; in the last it rests, and a step costs little more than half."""
 SEEDS_PER_RUN = 100_000_000
 FIRST_SEED: dict[Stage, int] = {
     "vision": 0,
@@ -28,7 +30,7 @@ WARM_UP = 60
 RATES: dict[Stage, tuple[float, float, float]] = {
     "vision": (1.0, 0.25, 0.5),
     "supervised": (0.5, 0.0, 0.4),
-    "wordings": (0.25, 0.0, 0.2),
+    "wordings": (0.5, 0.0, 0.4),
 }
 """Share of the full rate at first and at the end, and of the steps, those before it falls."""
 
@@ -47,8 +49,8 @@ class Plan:
     """How long each stage is."""
 
     vision: int = 1300
-    supervised: int = 1300
-    wordings: int = 400
+    supervised: int = 1500
+    wordings: int = 1000
     questions: int = 6
     """About each clip, after the vision stage."""
 
@@ -77,7 +79,9 @@ class Plan:
         """
         if stage == "supervised" and step < self.supervised // 5:
             return {}
-        return {"verdict": 8.0, "side": 30.0, "thought": 2.0}
+        if stage == "supervised":
+            return {"verdict": 8.0, "side": 30.0, "thought": 2.0}
+        return {"verdict": 8.0, "side": 10.0, "thought": 1.5}
 
     def lesson(self, stage: Stage, step: int) -> float:
         """Weight of the teacher's loss: whole at first, a fifth by half of the second stage."""

@@ -27,6 +27,7 @@ from models.demo.training.schedule import (
     GAZE,
     LOCATED,
     SEEDS_PER_RUN,
+    SEEING,
     Plan,
     Stage,
     optimisers,
@@ -63,7 +64,8 @@ def train(folder: Path, run: int, plan: Plan) -> None:
             batch = next(batches)
             set_rate(optimizers, plan.rate(stage, step))
             with torch.autocast("cpu", torch.bfloat16):
-                visual = see(model, batch)
+                with torch.set_grad_enabled(stage in SEEING):
+                    visual = see(model, batch)
                 lesson, right = teacher(visual, batch)
                 loss, seen = plan.lesson(stage, step) * lesson, {"lesson": lesson, "state": right}
                 if stage != "vision":
