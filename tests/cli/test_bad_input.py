@@ -144,7 +144,7 @@ DAMAGES: dict[str, tuple[Damage, int, str]] = {
 def test_models(name: str, refusal: Refusal, pair: Path, video: Path, tmp_path: Path) -> None:
     damage, code, kind = DAMAGES[name]
     (mmproj,) = (Path(shutil.copy(path, tmp_path)) for path in pair.glob("mmproj*.gguf"))
-    text = Path(shutil.copy(next(set(pair.glob("*.gguf")) - {pair / mmproj.name}), tmp_path))
+    text = Path(shutil.copy(next(iter(set(pair.glob("*.gguf")) - {pair / mmproj.name})), tmp_path))
     damage(text, mmproj)
     got = refusal(
         "infer", "--model", text, "--mmproj", mmproj, "--video", video, "--threads", 1,
