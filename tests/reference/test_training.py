@@ -167,12 +167,15 @@ def test_emphasis_weighs_verdicts_sides_and_thoughts(
             for i, id in enumerate(exchange.ids):
                 if not exchange.learn_from[i]:
                     continue
-                if tokenizer.decode([id]) in (" left", " right", "左边的", "右边的"):
+                word, rule = tokenizer.decode([id]), about.task == "binary"
+                if word in (" left", " right", "左边的", "右边的"):
                     expected.append(30.0)
+                elif rule and word in (" yes", " no", "是", "否"):
+                    expected.append(8.0)
                 elif i < len(exchange.ids) - answered:
                     expected.append(3.0)
                 else:
-                    expected.append(8.0 if about.task == "binary" and not exchange.think else 1.0)
+                    expected.append(8.0 if rule and not exchange.think else 1.0)
     assert set(expected) == {1.0, 3.0, 8.0, 30.0}
     torch.testing.assert_close(heavy.weights / plain.weights, torch.tensor(expected))
 
@@ -239,7 +242,7 @@ def test_the_teacher_and_the_optimisers_learn(model: Any, tokenizer: Any) -> Non
 
 
 def test_the_schedule_warms_up_and_ends_at_rest() -> None:
-    plan = Plan(vision=100, supervised=1000)
+    plan = Plan(vision=100, supervised=1000, wordings=400)
     assert plan.rate("vision", 0) < 0.1
     assert plan.rate("vision", 49) == pytest.approx(50 / 60)
     assert 0.25 < plan.rate("vision", 99) < 0.3
@@ -248,9 +251,10 @@ def test_the_schedule_warms_up_and_ends_at_rest() -> None:
     assert plan.lesson("vision", 50) == 1
     assert plan.lesson("supervised", 999) == pytest.approx(0.2)
     assert plan.rate("wordings", 399) < 0.01
-    late = plan.emphasis("wordings", 0)
-    assert late["side"] > late["verdict"] > late["thought"] > 1
-    assert [plan.emphasis("supervised", step) for step in (0, 199, 200)] == [{}, {}, late]
+    early, late = plan.emphasis("supervised", 200), plan.emphasis("wordings", 0)
+    assert [plan.emphasis("supervised", step) for step in (0, 199, 201)] == [{}, {}, early]
+    for one in (early, late):
+        assert one["side"] > one["verdict"] > one["thought"] > 1
 
 
 def test_validation_seeds_are_not_training_seeds(samples: list[Sample]) -> None:
