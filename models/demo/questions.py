@@ -138,12 +138,10 @@ class _Speaker:
             return None
         word = YES_NO[self.language][holds]
         answer = json.dumps({"result": word}, ensure_ascii=False) if smart_home else word
-        so = {"en": f"So the answer is {word}.", "zh": f"所以回答{word}。"}[self.language]
-        why = evidence(plan, rule, self.language)
-        so = " ".join((why, so)).strip() if self.language == "en" else why + so
         hard = not holds and truths.is_hard(plan, rule)
         return self._made(
-            "home_rule" if smart_home else "rule", "binary", self._rule_words(rule), answer, so,
+            "home_rule" if smart_home else "rule", "binary", self._rule_words(rule), answer,
+            evidence(plan, rule, self.language),
             ("no", "yes")[holds], rule, smart_home=smart_home, hard=hard,
             actors=tuple(event.actor for event in plan.events if event.category == rule),
         )  # fmt: skip

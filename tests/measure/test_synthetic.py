@@ -92,7 +92,7 @@ def test_any_shape_is_read_off_a_checkpoints_config(checkpoint: Path) -> None:
     assert read_shape(checkpoint) == read_shape(checkpoint / "config.json") == SHAPES["tiny"]
     demo = read_shape(Path(__file__).parents[2] / "models/demo/miloco-edge-demo")
     assert (demo.layers, demo.heads, demo.kv_heads, demo.ffn) == (4, 4, 2, 768)
-    assert (demo.vit_layers, demo.full_attention, demo.rope_base) == (6, 2, 200.0)
+    assert (demo.vit_layers, demo.full_attention, demo.rope_base) == (6, 2, 10.0)
 
 
 def test_an_embedding_that_doubles_as_the_output(checkpoint: Path, tmp_path: Path) -> None:

@@ -151,11 +151,11 @@ def test_an_exchange_knows_nothing_of_the_others(
         at += said
 
 
-def test_emphasis_weighs_verdicts_sides_and_thoughts(
+def test_emphasis_weighs_verdicts_sides_thoughts_and_seconds(
     quick: Any, tokenizer: Any, samples: list[Sample]
 ) -> None:
     batch = collate(samples, pads(tokenizer))
-    factors: dict[Kind, float] = {"verdict": 8.0, "side": 30.0, "thought": 3.0}
+    factors: dict[Kind, float] = {"verdict": 8.0, "side": 30.0, "thought": 3.0, "time": 5.0}
     with torch.no_grad():
         visual = see(quick, batch)
         plain, heavy = speak(quick, batch, visual), speak(quick, batch, visual, factors)
@@ -167,17 +167,31 @@ def test_emphasis_weighs_verdicts_sides_and_thoughts(
             for i, id in enumerate(exchange.ids):
                 if not exchange.learn_from[i]:
                     continue
-                word, rule = tokenizer.decode([id]), about.task == "binary"
+                word = tokenizer.decode([id])
                 if word in (" left", " right", "左边的", "右边的"):
                     expected.append(30.0)
-                elif rule and word in (" yes", " no", "是", "否"):
-                    expected.append(8.0)
-                elif i < len(exchange.ids) - answered:
-                    expected.append(3.0)
+                elif i >= len(exchange.ids) - answered:
+                    expected.append({"binary": 8.0, "temporal": 5.0}.get(about.task, 1.0))
                 else:
-                    expected.append(8.0 if rule and not exchange.think else 1.0)
-    assert set(expected) == {1.0, 3.0, 8.0, 30.0}
+                    seconds = word.isdigit() and about.task != "point"
+                    expected.append(5.0 if seconds else 3.0)
+    assert set(expected) == {1.0, 3.0, 5.0, 8.0, 30.0}
     torch.testing.assert_close(heavy.weights / plain.weights, torch.tensor(expected))
+
+
+def test_an_answer_weighs_as_much_after_a_thought_as_at_once(
+    tokenizer: Any, samples: list[Sample]
+) -> None:
+    thoughts = 0
+    for sample in samples:
+        for i, exchange in enumerate(sample.conversation.exchanges):
+            weights = sample.weights[sample.segments == i + 1]
+            answer = len(tokenizer.encode(exchange.about.answer).ids) + 1
+            assert weights[-answer:] == pytest.approx(answer**-0.5)
+            thought = weights[:-answer][weights[:-answer] > 0]
+            assert thought == pytest.approx(np.full(len(thought), max(len(thought), 1) ** -0.5))
+            thoughts += len(thought) > answer
+    assert thoughts
 
 
 def test_positions_are_those_of_transformers(model: Any, samples: list[Sample]) -> None:

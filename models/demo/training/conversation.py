@@ -34,7 +34,7 @@ PLAIN: dict[Skill, float] = {"name": 3, "rule": 5, "when": 3.5, "where": 3.5, "d
 AT_HOME: dict[Skill, float] = {"home_rule": 3, "home": 1}
 
 SMART_HOME_SHARE = 0.15
-THINK_SHARE = 0.35
+THINK_SHARE: dict[Stage, float] = {"supervised": 0.35, "wordings": 0.5}
 CUT_SHARE = 0.2
 """Of the thoughts, those closed by force."""
 EMPTY_SHARE = 0.15
@@ -85,7 +85,7 @@ def converse(
         if item is None:
             continue
         earlier = exchanges[-1].about if exchanges and dice.chance(FOLLOW_UP_SHARE) else None
-        think = not at_home and dice.chance(THINK_SHARE)
+        think = not at_home and dice.chance(THINK_SHARE[stage])
         exchanges.append(_exchange(item, earlier, think, tokenizer, dice))
     return Conversation(encode(opening(system), tokenizer), exchanges)
 

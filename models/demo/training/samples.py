@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 
 from miloco_edge.prompt import grid_positions, next_position, temporal_step
 from miloco_edge.prompt.chat import VISION_END, VISION_START
+from models.demo.questions import Task
 from models.demo.scenes import Scene, plan, render
 from models.demo.scenes.render import render_plan
 from models.demo.scenes.seeds import Dice
@@ -21,8 +22,7 @@ from models.demo.training.schedule import KINDS, Kind, Stage
 Layout = Literal["video", "images"]
 
 SIDES = (" left", " right", "左边的", "右边的")
-CONCLUDED = (" yes", " no", "是", "否")
-"""How a thought about a rule ends; all that was thought before is for this word."""
+ANSWERS: dict[Task, Kind] = {"binary": "verdict", "temporal": "time"}
 IMAGES_SHARE = 0.12
 """Of the clips with at most four frames, those shown as pictures of their own."""
 
@@ -130,9 +130,7 @@ def lay_out(
         ids += exchange.ids
         positions.append(np.tile(np.arange(at, at + n), (3, 1)))
         segments += [i + 1] * n
-        said = sum(exchange.learn_from)
-        # Between a mean over tokens and one over answers: a yes is not drowned by long thoughts.
-        weights += [said**-0.5 if learn else 0.0 for learn in exchange.learn_from]
+        weights += _weights(exchange, tokenizer)
         kinds += _kinds(exchange, tokenizer)
     return Sample(
         scene.plan.seed,
@@ -177,17 +175,34 @@ def _concluding(exchange: Exchange, tokenizer: Tokenizer) -> NDArray[np.int64]:
     return said[-sum(len(ids_of(text, tokenizer)) for text in texts) - 1 :]
 
 
+def _weights(exchange: Exchange, tokenizer: Tokenizer) -> list[float]:
+    """Of each id of an exchange: between a mean over tokens and one over thoughts and answers.
+
+    An answer weighs as much after a long thought as at once: with one mean over both, a yes of
+    two tokens would be drowned, and thoughts would be learnt without what follows from them.
+    """
+    answer = len(ids_of(exchange.about.answer, tokenizer)) + 1
+    thought = sum(exchange.learn_from) - answer
+    cut = len(exchange.ids) - answer
+    return [
+        (answer if i >= cut else thought) ** -0.5 if learn else 0.0
+        for i, learn in enumerate(exchange.learn_from)
+    ]
+
+
 def _kinds(exchange: Exchange, tokenizer: Tokenizer) -> list[int]:
-    """Of each id of an exchange; sides and verdicts that a thought names are what they are."""
+    """Of each id of an exchange; sides and seconds that a thought names are what they are."""
     about, n = exchange.about, len(exchange.ids)
     answer = len(ids_of(about.answer, tokenizer)) + 1
-    named: dict[int, Kind] = {id: "side" for side in SIDES for id in ids_of(side, tokenizer)}
-    if about.task == "binary":
-        named |= {id: "verdict" for word in CONCLUDED for id in ids_of(word, tokenizer)}
-    last: Kind = "verdict" if about.task == "binary" and not exchange.think else "word"
+    sides = {id for side in SIDES for id in ids_of(side, tokenizer)}
+    last = ANSWERS.get(about.task, "word")
     found: list[int] = []
     for i, id in enumerate(exchange.ids):
-        kind = named.get(id) or ("thought" if i < n - answer else last)
+        kind: Kind = last if i >= n - answer else "thought"
+        if id in sides:
+            kind = "side"
+        elif kind == "thought" and about.task != "point" and tokenizer.decode([id]).isdigit():
+            kind = "time"
         found.append(KINDS.index(kind))
     return found
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 Stage = Literal["vision", "supervised", "wordings"]
-Kind = Literal["word", "verdict", "side", "thought"]
-"""Of what is said: a yes or no, left or right of two, a thought, and all else."""
+STAGES: tuple[Stage, ...] = get_args(Stage)
+Kind = Literal["word", "verdict", "side", "thought", "time"]
+"""Of what is said: a yes or no, left or right of two, a thought, its seconds, and all else."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 CLIPS: dict[Stage, int] = {"vision": 40, "supervised": 16, "wordings": 16}
@@ -30,7 +31,7 @@ WARM_UP = 60
 RATES: dict[Stage, tuple[float, float, float]] = {
     "vision": (1.0, 0.25, 0.5),
     "supervised": (0.5, 0.0, 0.4),
-    "wordings": (0.5, 0.0, 0.4),
+    "wordings": (0.5, 0.0, 0.65),
 }
 """Share of the full rate at first and at the end, and of the steps, those before it falls."""
 
@@ -50,7 +51,7 @@ class Plan:
 
     vision: int = 1300
     supervised: int = 1500
-    wordings: int = 1000
+    wordings: int = 1960
     questions: int = 6
     """About each clip, after the vision stage."""
 
@@ -80,8 +81,8 @@ class Plan:
         if stage == "supervised" and step < self.supervised // 5:
             return {}
         if stage == "supervised":
-            return {"verdict": 8.0, "side": 30.0, "thought": 2.0}
-        return {"verdict": 8.0, "side": 10.0, "thought": 1.5}
+            return {"verdict": 8.0, "side": 30.0, "thought": 2.0, "time": 2.0}
+        return {"verdict": 8.0, "side": 10.0, "thought": 1.5, "time": 4.0}
 
     def lesson(self, stage: Stage, step: int) -> float:
         """Weight of the teacher's loss: whole at first, a fifth by half of the second stage."""

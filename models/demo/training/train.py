@@ -28,8 +28,8 @@ from models.demo.training.schedule import (
     LOCATED,
     SEEDS_PER_RUN,
     SEEING,
+    STAGES,
     Plan,
-    Stage,
     optimisers,
     set_rate,
 )
@@ -39,8 +39,6 @@ from models.demo.training.vocabulary import learn
 LOG_EVERY, VALIDATE_EVERY, SAVE_EVERY = 20, 100, 50
 # In bfloat16 the fused RMS norm is not there for float32 weights; the other one is right too.
 warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")
-
-STAGES: tuple[Stage, ...] = ("vision", "supervised", "wordings")
 
 
 def train(folder: Path, run: int, plan: Plan) -> None:
