@@ -138,3 +138,38 @@ def test_the_demo_models_card(row: str, keys: tuple[str, str]) -> None:
     result = json.loads((ROOT / "benchmarks" / "results" / "demo-model.json").read_text())
     values = " | ".join(f"{demo(run, *keys)(result):.1f}" for run in (0, 1, 2))
     assert f"| {row} | {values} |" in (ROOT / "models" / "demo" / "README.md").read_text()
+
+
+def test_what_the_card_says_layout_and_budget_are_worth() -> None:
+    result = json.loads((ROOT / "benchmarks" / "results" / "layouts-demo.json").read_text())
+    rows = {(row["factor"], row["value"]): row for row in result["rows"]}
+    card = " ".join((ROOT / "models" / "demo" / "README.md").read_text().split())
+
+    def of(factor: str, value: str, measure: str = "macro_f1") -> str:
+        return f"{100 * rows[factor, value][measure]['value']:.1f}"
+
+    f1 = [float(of(*key)) for key in rows if key[0] == "type"]
+    assert f"are between F1 {min(f1)} and {max(f1)}" in card
+    video, pairs, images = (of("layout", name, "miou") for name in ("video", "pairs", "images"))
+    assert f"is {video} mIoU in transformers' video layout, {pairs} with" in card
+    assert f"one time, and {images} with frames" in card
+    boxes = (of("layout", name, "centre_accuracy") for name in ("images", "video"))
+    assert "put {} % of the boxes right instead of {} %".format(*boxes) in card
+    said = [f"{of('frames', n)} and {of('frames', n, 'miou')}" for n in ("4", "6", "8")]
+    two = f"F1 {of('frames', '2')} and mIoU {of('frames', '2', 'miou')}"
+    assert "two see {}, four {}, six {}, eight {}.".format(two, *said) in card
+    shown = []
+    for budget in ("1024", "96", "72"):
+        key = ("visual tokens", budget)
+        shown.append((f"{rows[key]['visual_tokens'] / 3:.0f}", of(*key), of(*key, "miou")))
+    (a, f, m), (b, g, n), (c, h, o) = shown
+    assert f"{a} visual tokens a pair (full size) reach F1 {f} and mIoU {m}, " in card
+    assert f"{b} reach {g} and {n}, {c} reach {h} and {o}." in card
+
+
+def test_what_the_card_says_of_transformers() -> None:
+    result = json.loads((ROOT / "benchmarks" / "results" / "agreement-demo.json").read_text())
+    card = " ".join((ROOT / "models" / "demo" / "README.md").read_text().split())
+    assert (
+        f"in {100 * result['same_text']:.1f} % of the {result['items']:_}".replace("_", " ") in card
+    )
