@@ -118,6 +118,23 @@ def test_what_serve_adds() -> None:
     assert f"{said}, {100 * share:.2f} %." in page
 
 
+def test_what_serve_adds_to_the_demo_model_beside_others() -> None:
+    path = ROOT / "benchmarks" / "results" / "serve-overhead-demo.json"
+    servers = json.loads(path.read_text())["servers"]
+    ours, theirs, example = (
+        servers[name]
+        for name in ("miloco-edge", "llama-server", "llama-cpp-python, example server")
+    )
+    added, other = (1000 * one["overhead_s"]["p50"]["value"] for one in (ours, theirs))
+    last = [one["many_clients_s"]["p99"]["value"] for one in (ours, theirs, example)]
+    page = " ".join((ROOT / "docs" / "performance.md").read_text().split())
+    assert f"take {ours['model_s']['p50']['value']:.2f} s, it added {added:.0f} ms" in page
+    assert f"llama-server added {other:.0f} ms in the same turns" in page
+    waits = "waited {:.1f} s, at llama-server {:.1f}, at the example server {:.1f}".format(*last)
+    assert waits in page
+    assert not any(one["refused"] for one in (ours, theirs, example))
+
+
 def test_every_result_says_where_it_was_measured() -> None:
     for path in (ROOT / "benchmarks" / "results").glob("*.json"):
         host = json.loads(path.read_text())["host"]
