@@ -53,14 +53,12 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
     """The lines of all stages, each with `at`, the steps since the very first."""
     found: list[dict[str, Any]] = []
     before, stage, last = 0, None, 0
-    for name in ("log.jsonl", "grpo.jsonl"):
-        path = folder / name
-        for text in path.read_text().splitlines() if path.exists() else []:
-            line = json.loads(text)
-            if line.get("stage", name) != stage:
-                before, stage = before + last, line.get("stage", name)
-            last = line["step"]
-            found.append(line | {"at": before + last})
+    for text in (folder / "log.jsonl").read_text().splitlines():
+        line = json.loads(text)
+        if line["stage"] != stage:
+            before, stage = before + last, line["stage"]
+        last = line["step"]
+        found.append(line | {"at": before + last})
     return found
 
 
