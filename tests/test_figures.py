@@ -135,6 +135,30 @@ def test_what_serve_adds_to_the_demo_model_beside_others() -> None:
     assert not any(one["refused"] for one in (ours, theirs, example))
 
 
+def test_what_hostile_requests_cost() -> None:
+    path = ROOT / "benchmarks" / "results" / "hostile-demo.json"
+    result = json.loads(path.read_text())
+    before, parts = result["before"], result["parts"]
+    page = " ".join((ROOT / "docs" / "security.md").read_text().split())
+    assert not any(part["unexpected"] for part in parts.values())
+    assert max(part["slowest_s"] for part in parts.values()) < 10.1
+    assert parts["silent"]["question"] == "503"
+    answered = [part for name, part in parts.items() if name != "silent"]
+    assert {part["question"] for part in answered} == {"200"}
+    slowest = 1000 * max(part["question_s"] for part in answered)
+    assert f"a question got its answer within {slowest:.0f} ms" in page
+    *_, last = parts.values()
+    for who in ("server", "others"):
+        for kind in ("threads", "descriptors"):
+            assert last["after"][who][kind] == before[who][kind]
+    sizes = [
+        each["server"]["resident_bytes"] / 1e6
+        for each in (before, *(part["after"] for part in parts.values()))
+    ]
+    assert f"went from {sizes[0]:.0f} to {sizes[-1]:.0f} MB" in page
+    assert f"{sizes[1] - sizes[0]:.0f} of them with the first media" in page
+
+
 def test_every_result_says_where_it_was_measured() -> None:
     for path in (ROOT / "benchmarks" / "results").glob("*.json"):
         host = json.loads(path.read_text())["host"]
