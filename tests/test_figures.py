@@ -214,3 +214,18 @@ def test_what_the_card_says_of_transformers() -> None:
     assert (
         f"in {100 * result['same_text']:.1f} % of the {result['items']:_}".replace("_", " ") in card
     )
+
+
+def test_what_the_card_says_of_a_second_seed() -> None:
+    log = ROOT / "models" / "demo" / "log"
+    card = " ".join((ROOT / "models" / "demo" / "README.md").read_text().split())
+    curves = []
+    for folder in (log, log / "second-seed"):
+        lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+        curve = [line["validation"]["state"] for line in lines if "validation" in line][:6]
+        shown = [f"{100 * value:.1f}" for value in curve]
+        assert f"{', '.join(shown[:-1])} and {shown[-1]} %" in card
+        curves.append(curve)
+    apart = [100 * abs(one - other) for one, other in zip(*curves, strict=True)]
+    assert f"{apart[-1]:.1f} points apart at last, up to {max(apart):.1f} on the way" in card
+    assert apart[-1] < 2
