@@ -90,9 +90,9 @@ FIGURES += [
     (r"happens, mIoU \| ([\d.]+) %", "demo-model", demo(0, "temporal", "miou"), ".1f"),
     (r"box inside \| ([\d.]+) %", "demo-model", demo(0, "point", "centre_accuracy"), ".1f"),
     (
-        r"all of ([\d ]+) decisions",
+        r"same answers in ([\d ]+) of 1 600 decisions",
         "rules-together-demo",
-        lambda d: d["decisions"] * (d["same_answer"] == 1),
+        lambda d: round(d["decisions"] * d["same_answer"]) * (d["decisions"] == 1600),
         "_",
     ),
     (r"moved by ([\d.]+) at most", "rules-together-demo", lambda d: d["p_yes_moved_most"], ".3f"),
