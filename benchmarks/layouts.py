@@ -35,10 +35,11 @@ from quantize import quantize
 TYPES = ("bf16", "q8_0", "q6_k", "q4_k_m", "q4_0", "iq4_xs")
 FRAMES = (2, 4, 6, 8)
 VISUAL_TOKENS = (1024, 96, 72)
-"""Of three frame pairs: full size, 32 and 24 tokens a pair."""
+"""Of three frame pairs: full size, at most 32 and at most 24 tokens a pair."""
 FLOOR_TOKENS = 20
 """The least of a pair that the demo model takes. The runtime leaves frames out rather than show
-fewer than 64 a pair; drawn clips have fewer than that at their full size."""
+fewer than 64 a pair; drawn clips have fewer than that at their full size. With this floor a budget
+lowers their resolution alone."""
 BASE = Settings(frames=6, visual_tokens=1024)
 
 Layout = Literal["video", "pairs", "images"]
@@ -98,13 +99,6 @@ def variants() -> list[Variant]:
 
 
 @contextlib.contextmanager
-def shown_small() -> Iterator[None]:
-    """Within it, a budget of visual tokens lowers the resolution alone."""
-    with patch("miloco_edge.video.fit.FLOOR_TOKENS", FLOOR_TOKENS):
-        yield
-
-
-@contextlib.contextmanager
 def laid_out(layout: Layout) -> Iterator[None]:
     """Within it, a video is prefilled as libmtmd does if `layout` is "pairs"."""
     if layout != "pairs":
@@ -143,7 +137,7 @@ def measure(
             Journal(work / f"{variant.name}.jsonl") as journal,
             Engine.load(pair, threads=threads) as engine,
             laid_out(variant.layout),
-            shown_small(),
+            patch("miloco_edge.video.fit.FLOOR_TOKENS", FLOOR_TOKENS),
         ):
             replies = ask_all(engine, items, variant.settings, journal)
         size = sum(path.stat().st_size for path in pair.glob("*.gguf"))

@@ -12,7 +12,19 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
-README = " ".join((ROOT / "README.md").read_text().split())
+CARD_PATH = "models/demo/README.md"
+
+
+def words(path: str) -> str:
+    """A page on one line, however it is broken."""
+    return " ".join((ROOT / path).read_text().split())
+
+
+def result_of(name: str) -> Any:
+    return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+
+
+README = words("README.md")
 
 
 def run_of(recipe: str) -> Callable[[Any], Any]:
@@ -103,31 +115,29 @@ FIGURES += [
 def test_figure(pattern: str, name: str, value: Callable[[Any], float], form: str) -> None:
     found = re.findall(pattern, README)
     assert len(found) == 1, f"expected one {pattern!r} in README.md"
-    result = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+    result = result_of(name)
     assert found[0] == format(value(result), form).replace("_", " ")
 
 
 def test_what_serve_adds() -> None:
-    path = ROOT / "benchmarks" / "results" / "serve-overhead-7b.json"
-    ours = json.loads(path.read_text())["servers"]["miloco-edge"]
+    ours = result_of("serve-overhead-7b")["servers"]["miloco-edge"]
     added, model, share = (
         ours[key]["p50"]["value"] for key in ("overhead_s", "model_s", "overhead_share")
     )
     said = f"`serve` added {1000 * added:.0f} ms to {model:.1f} s for six pictures and eight tokens"
-    page = " ".join((ROOT / "docs" / "performance.md").read_text().split())
+    page = words("docs/performance.md")
     assert f"{said}, {100 * share:.2f} %." in page
 
 
 def test_what_serve_adds_to_the_demo_model_beside_others() -> None:
-    path = ROOT / "benchmarks" / "results" / "serve-overhead-demo.json"
-    servers = json.loads(path.read_text())["servers"]
+    servers = result_of("serve-overhead-demo")["servers"]
     ours, theirs, example = (
         servers[name]
         for name in ("miloco-edge", "llama-server", "llama-cpp-python, example server")
     )
     added, other = (1000 * one["overhead_s"]["p50"]["value"] for one in (ours, theirs))
     last = [one["many_clients_s"]["p99"]["value"] for one in (ours, theirs, example)]
-    page = " ".join((ROOT / "docs" / "performance.md").read_text().split())
+    page = words("docs/performance.md")
     assert f"take {ours['model_s']['p50']['value']:.2f} s, it added {added:.0f} ms" in page
     assert f"llama-server added {other:.0f} ms in the same turns" in page
     waits = "waited {:.1f} s, at llama-server {:.1f}, at the example server {:.1f}".format(*last)
@@ -136,10 +146,9 @@ def test_what_serve_adds_to_the_demo_model_beside_others() -> None:
 
 
 def test_what_hostile_requests_cost() -> None:
-    path = ROOT / "benchmarks" / "results" / "hostile-demo.json"
-    result = json.loads(path.read_text())
+    result = result_of("hostile-demo")
     before, parts = result["before"], result["parts"]
-    page = " ".join((ROOT / "docs" / "security.md").read_text().split())
+    page = words("docs/security.md")
     assert not any(part["unexpected"] for part in parts.values())
     assert max(part["slowest_s"] for part in parts.values()) < 10.1
     assert parts["silent"]["question"] == "503"
@@ -176,15 +185,15 @@ CARD = [
 
 @pytest.mark.parametrize(("row", "keys"), CARD)
 def test_the_demo_models_card(row: str, keys: tuple[str, str]) -> None:
-    result = json.loads((ROOT / "benchmarks" / "results" / "demo-model.json").read_text())
+    result = result_of("demo-model")
     values = " | ".join(f"{demo(run, *keys)(result):.1f}" for run in (0, 1, 2))
-    assert f"| {row} | {values} |" in (ROOT / "models" / "demo" / "README.md").read_text()
+    assert f"| {row} | {values} |" in words(CARD_PATH)
 
 
 def test_what_the_card_says_layout_and_budget_are_worth() -> None:
-    result = json.loads((ROOT / "benchmarks" / "results" / "layouts-demo.json").read_text())
+    result = result_of("layouts-demo")
     rows = {(row["factor"], row["value"]): row for row in result["rows"]}
-    card = " ".join((ROOT / "models" / "demo" / "README.md").read_text().split())
+    card = words(CARD_PATH)
 
     def of(factor: str, value: str, measure: str = "macro_f1") -> str:
         return f"{100 * rows[factor, value][measure]['value']:.1f}"
@@ -209,8 +218,8 @@ def test_what_the_card_says_layout_and_budget_are_worth() -> None:
 
 
 def test_what_the_card_says_of_transformers() -> None:
-    result = json.loads((ROOT / "benchmarks" / "results" / "agreement-demo.json").read_text())
-    card = " ".join((ROOT / "models" / "demo" / "README.md").read_text().split())
+    result = result_of("agreement-demo")
+    card = words(CARD_PATH)
     assert (
         f"in {100 * result['same_text']:.1f} % of the {result['items']:_}".replace("_", " ") in card
     )
@@ -218,7 +227,7 @@ def test_what_the_card_says_of_transformers() -> None:
 
 def test_what_the_card_says_of_a_second_seed() -> None:
     log = ROOT / "models" / "demo" / "log"
-    card = " ".join((ROOT / "models" / "demo" / "README.md").read_text().split())
+    card = words(CARD_PATH)
     curves = []
     for folder in (log, log / "second-seed"):
         lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]

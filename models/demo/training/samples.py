@@ -175,30 +175,34 @@ def _concluding(exchange: Exchange, tokenizer: Tokenizer) -> NDArray[np.int64]:
     return said[-sum(len(ids_of(text, tokenizer)) for text in texts) - 1 :]
 
 
+def _answer_begins(exchange: Exchange, tokenizer: Tokenizer) -> int:
+    """Where the answer begins among the ids of an exchange; the end of the turn follows it."""
+    return len(exchange.ids) - len(ids_of(exchange.about.answer, tokenizer)) - 1
+
+
 def _weights(exchange: Exchange, tokenizer: Tokenizer) -> list[float]:
     """Of each id of an exchange: between a mean over tokens and one over thoughts and answers.
 
     An answer weighs as much after a long thought as at once: with one mean over both, a yes of
     two tokens would be drowned, and thoughts would be learnt without what follows from them.
     """
-    answer = len(ids_of(exchange.about.answer, tokenizer)) + 1
+    begin = _answer_begins(exchange, tokenizer)
+    answer = len(exchange.ids) - begin
     thought = sum(exchange.learn_from) - answer
-    cut = len(exchange.ids) - answer
     return [
-        (answer if i >= cut else thought) ** -0.5 if learn else 0.0
+        (answer if i >= begin else thought) ** -0.5 if learn else 0.0
         for i, learn in enumerate(exchange.learn_from)
     ]
 
 
 def _kinds(exchange: Exchange, tokenizer: Tokenizer) -> list[int]:
-    """Of each id of an exchange; sides and seconds that a thought names are what they are."""
-    about, n = exchange.about, len(exchange.ids)
-    answer = len(ids_of(about.answer, tokenizer)) + 1
+    """Of each id of an exchange; sides, and numbers in a thought, are what they are."""
+    about, begin = exchange.about, _answer_begins(exchange, tokenizer)
     sides = {id for side in SIDES for id in ids_of(side, tokenizer)}
     last = ANSWERS.get(about.task, "word")
     found: list[int] = []
     for i, id in enumerate(exchange.ids):
-        kind: Kind = last if i >= n - answer else "thought"
+        kind: Kind = last if i >= begin else "thought"
         if id in sides:
             kind = "side"
         elif kind == "thought" and about.task != "point" and tokenizer.decode([id]).isdigit():
