@@ -181,6 +181,8 @@ CARD = [
     ("where, centre of the box inside", ("point", "centre_accuracy")),
     ("naming, exact", ("exact", "accuracy")),
 ]
+_STYLE = 2
+"""Of the demo model's runs, the one in the style that training never saw."""
 
 
 @pytest.mark.parametrize(("row", "keys"), CARD)
@@ -188,6 +190,23 @@ def test_the_demo_models_card(row: str, keys: tuple[str, str]) -> None:
     result = result_of("demo-model")
     values = " | ".join(f"{demo(run, *keys)(result):.1f}" for run in (0, 1, 2))
     assert f"| {row} | {values} |" in words(CARD_PATH)
+
+
+def test_what_the_card_says_of_p_yes() -> None:
+    errors = [100 * run["scores"]["p_yes"]["ece"] for run in result_of("demo-model")["runs"][:3]]
+    row = "`p_yes`, expected calibration error (as it is, without `eval calibrate`)"
+    assert f"| {row} | {' | '.join(f'{each:.1f}' for each in errors)} |" in words(CARD_PATH)
+    assert max(errors) < 5
+
+
+def test_what_the_card_says_of_single_categories() -> None:
+    runs = result_of("demo-model")["runs"]
+    by_category = [run["scores"]["answers"]["categories"] for run in runs]
+    lowest = [min((each["f1"]["value"], name) for name, each in of.items()) for of in by_category]
+    card = words(CARD_PATH)
+    assert f"No category is below {100 * min(lowest[:_STYLE])[0]:.1f} on the held-out seeds" in card
+    style, name = lowest[_STYLE]
+    assert f"{name.replace('_', ' ')} is {100 * style:.1f} in the held-out style" in card
 
 
 def test_what_the_card_says_layout_and_budget_are_worth() -> None:
