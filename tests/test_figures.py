@@ -257,3 +257,20 @@ def test_what_the_card_says_of_a_second_seed() -> None:
     apart = [100 * abs(one - other) for one, other in zip(*curves, strict=True)]
     assert f"{apart[-1]:.1f} points apart at last, up to {max(apart):.1f} on the way" in card
     assert apart[-1] < 2
+
+
+def test_what_the_card_says_of_grpo() -> None:
+    log = (ROOT / "models" / "demo" / "log" / "grpo.jsonl").read_text().splitlines()
+    lines = [json.loads(line) for line in log]
+    rewards = [line["reward"] for line in lines if "reward" in line]
+    tens = [statistics.mean(part) for part in (rewards[:10], rewards[-10:])]
+    card = words(CARD_PATH)
+    assert f"{len(rewards)} steps of it" in card
+    assert "the mean reward from {:.2f} to {:.2f}".format(*tens) in card
+
+    def of(task: str) -> str:
+        first, last = (100 * lines[i]["validation"][task] for i in (0, -1))
+        return f"{first:.0f} to {last:.0f} %"
+
+    assert f'(rules {of("rule")}, naming {of("name")}; "when" from {of("when")}' in card
+    assert f"after a thought from {of('when/think')})" in card
