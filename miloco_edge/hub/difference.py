@@ -92,7 +92,16 @@ def brightness(picture: FloatPicture) -> float:
 
 def colour(picture: FloatPicture) -> float:
     """How far a thumbnail is from grey, in levels; infrared pictures are below 3."""
-    return float((picture.max(2) - picture.min(2)).mean())
+    return float((_across(np.maximum, picture) - _across(np.minimum, picture)).mean())
+
+
+def _across(combine: np.ufunc, picture: FloatPicture) -> FloatPicture:
+    """A thumbnail's three channels as one, (h, w).
+
+    `picture.max(2)` says the same in twenty times the time: numpy's reductions over so short an axis
+    are a loop in which each step is a call.
+    """
+    return np.asarray(combine(combine(picture[..., 0], picture[..., 1]), picture[..., 2]))
 
 
 def likeness(earlier: FloatPicture, later: FloatPicture, within: Mask) -> float:
@@ -113,7 +122,7 @@ def _outlines(picture: FloatPicture) -> FloatPicture:
 
 def _smooth_taken(picture: FloatPicture) -> FloatPicture:
     """A thumbnail in grey without its smooth part, (h, w)."""
-    grey = picture.mean(2)
+    grey = _across(np.add, picture) / np.float32(3)
     return np.asarray(grey - opencv.load().GaussianBlur(grey, (0, 0), 4.0))
 
 
@@ -126,7 +135,7 @@ def _changed(earlier: FloatPicture, later: FloatPicture, shift: tuple[int, int])
     above = later - cv2.dilate(fitted, around)
     below = cv2.erode(fitted, around) - later
     least = max(LEAST_LEVELS, NOISE_LEVELS + NOISE_SHARE * noise)
-    changed = np.maximum(above, below).max(2) > least
+    changed = _across(np.maximum, np.maximum(above, below)) > least
     if shift != (0, 0):  # a rim that the earlier picture does not show, and the blur around it
         rim_x, rim_y = abs(shift[0]) + 2, abs(shift[1]) + 2
         changed[:rim_y] = changed[-rim_y:] = False

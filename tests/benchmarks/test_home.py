@@ -39,8 +39,7 @@ def test_what_is_told_once_in_its_time_is_found() -> None:
     found = counted(
         event("reading", 33), event("person", 64), event("person", 96), event("phone", 94)
     )
-    assert found["missed_ones"] == []
-    del found["missed_ones"]
+    assert found.pop("missed_ones") == found.pop("false_ones") == []
     assert found == {"found": 4, "missed": 0, "twice": 0, "false": 0, "lost_to_gate": 0}
 
 
@@ -54,6 +53,7 @@ def test_twice_false_and_missed_are_told_apart() -> None:
         looks=(("person", 33), ("person", 35), ("person", 91), ("phone", 92), ("phone", 94)),
     )
     assert (found["found"], found["twice"], found["false"]) == (1, 1, 1)
+    assert found["false_ones"] == [{"rule": "watch_tv", "at_s": 50}]
     assert found["missed"] == 3
     assert [(e["rule"], e["start_s"], e["looks"]) for e in found["missed_ones"]] == [
         ("person", 30, 2),
@@ -64,8 +64,8 @@ def test_twice_false_and_missed_are_told_apart() -> None:
 
 
 def test_what_was_not_watched_to_its_end_does_not_count() -> None:
-    found = counted(event("reading", 33), event("person", 34), watched_s=100)
-    assert (found["found"], found["missed"]) == (2, 0)
+    found = counted(event("reading", 29.95), event("person", 34), event("phone", 91), watched_s=100)
+    assert (found["found"], found["missed"], found["false"]) == (2, 0, 0)
 
 
 def test_growth_is_told_from_noise() -> None:

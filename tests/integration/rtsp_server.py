@@ -5,10 +5,12 @@
 It shows a test picture that moves, or a film of JPEG pictures at its own speed, from its beginning
 for the first who comes. Runs under the system's Python, which has GStreamer's RTSP server (Debian:
 python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good
-gstreamer1.0-plugins-ugly). Prints a line when it answers.
+gstreamer1.0-plugins-ugly). Prints a line when it answers, and when it begins to show: "playing" and
+the seconds since 1970.
 """
 
 import argparse
+import time
 
 import gi
 
@@ -35,6 +37,15 @@ server.set_service(options.port)
 factory = GstRtspServer.RTSPMediaFactory()
 factory.set_launch(ENCODED.format(FILM.format(options.film) if options.film else PICTURE))
 factory.set_shared(True)
+
+
+def tell(_media: GstRtspServer.RTSPMedia, state: int) -> None:
+    """Say when it begins to show."""
+    if state == int(Gst.State.PLAYING):
+        print(f"playing {time.time():.3f}", flush=True)
+
+
+factory.connect("media-configure", lambda _, media: media.connect("new-state", tell))
 if options.login:
     role = GstRtspServer.RTSPToken()
     role.set_string(GstRtspServer.RTSP_TOKEN_MEDIA_FACTORY_ROLE, "user")
