@@ -176,6 +176,7 @@ def main() -> None:
         "imatrix": arguments.imatrix and arguments.imatrix.name,
         "sensitivity": arguments.sensitivity and arguments.sensitivity.name,
         "device": arguments.device,
+        "questions": arguments.limit,
         "pairs": [asdict(each) for each in results],
     }
     arguments.out.write_text(json.dumps(document, indent=1) + "\n")

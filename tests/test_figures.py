@@ -274,3 +274,34 @@ def test_what_the_card_says_of_grpo() -> None:
 
     assert f'(rules {of("rule")}, naming {of("name")}; "when" from {of("when")}' in card
     assert f"after a thought from {of('when/think')})" in card
+
+
+def test_what_fitting_to_a_size_is_worth() -> None:
+    pairs = result_of("fit-to-size-demo")["pairs"]
+    page = words("docs/fit-to-a-size.md")
+    better = 0
+    for mixture, fitted in zip(pairs[::2], pairs[1::2], strict=True):
+        assert (mixture["kind"], fitted["kind"]) == ("mixture", "fitted")
+        assert fitted["bytes"] <= mixture["bytes"]
+        kl, loss = (
+            f"{100 * (fitted[key] / mixture[key] - 1):+.0f} %"
+            for key in ("mean_kl", "expected_loss")
+        )
+        row = f"{mixture['recipe']} | {mixture['mean_kl']:.5f} | {fitted['mean_kl']:.5f}"
+        assert f"| {row} | {kl} | {loss} |" in page
+        better += fitted["mean_kl"] < 0.999 * mixture["mean_kl"]
+    assert (better, len(pairs)) == (7, 18), "seven of nine"
+
+
+def test_what_imatrices_are_worth() -> None:
+    rows = result_of("imatrix-sources-demo")["rows"]
+    page = words("docs/quantize.md")
+    kl = {(row["recipe"], row["mmproj"], row["imatrix"]): row["mean_kl"] for row in rows}
+    for recipe, mmproj in {(row["recipe"], row["mmproj"]) for row in rows}:
+        cells = " | ".join(f"{kl[recipe, mmproj, by]:.5f}" for by in ("none", "text", "clips"))
+        assert f"| {recipe} | {mmproj} | {cells} |" in page
+    clips_win = {key[:2] for key in kl if kl[*key[:2], "clips"] < kl[*key[:2], "text"]}
+    assert clips_win == {("q3_k_m", "bf16"), ("q3_k_m", "q3_k_m"), ("iq4_xs", "iq4_xs")}
+    assert min(kl["q4_k_m", m, "none"] for m in ("bf16", "q4_k_m")) == min(
+        value for (recipe, *_), value in kl.items() if recipe == "q4_k_m"
+    )
