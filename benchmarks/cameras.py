@@ -66,7 +66,7 @@ WINDOW_FRAMES, WINDOW_FPS = 6, 2
 """Of a camera's window, as the hub cuts it by default."""
 WINDOWS_TRIED = 8
 """Of each room, before it is filmed."""
-NOISE, MOST_NOISE = 50, 2000
+NOISE, MOST_NOISE = 50, 4000
 """Clips between two looks at the memory, and in all, of what fills the engine's cache."""
 AGREE, OF = 2, 3
 SAMPLE_S = 10.0
@@ -122,12 +122,16 @@ class Watched:
 
 
 def fill(engine: ChildEngine) -> int:
-    """Show it noise until its cache of pictures is full, so that what still grows is a leak."""
+    """Show it noise until its cache of pictures is full, so that what still grows is a leak.
+
+    As large as the films: larger pictures would give way to more of theirs than there were.
+    """
     random, clips, held = np.random.default_rng(0), 0, 0
     while engine.pid is not None and clips < MOST_NOISE:
         before = held
         for _ in range(NOISE):
-            pixels = random.integers(0, 256, (WINDOW_FRAMES, 336, 336, 3), np.uint8)
+            width, height = films.SIZE
+            pixels = random.integers(0, 256, (WINDOW_FRAMES, height, width, 3), np.uint8)
             clip = Clip.from_frames(list(pixels), fps=WINDOW_FPS)
             engine.decide(clip, ["Someone is there"]).future.result()
         clips += NOISE
@@ -229,6 +233,10 @@ def scripted(
             )
             for name in names
         },
+        "told": [
+            (event.camera, event.rule.id, event.state, event.time - found.began[event.camera])
+            for event in found.events
+        ],
         "events": Counter(f"{event.state}:{event.reason}" for event in found.events),
         "latency_s": {
             "decisions": percentiles([e["latency_s"] for e in decisions if e["latency_s"]]),
@@ -365,7 +373,8 @@ def main() -> None:
         _write(options.out, result)
         result["still"] = still(model, still_seconds, folder)
         _write(options.out, result)
-    print(json.dumps({**result, "scripted": {**result["scripted"], "samples": "…"}}, indent=1))
+    shown = {**result["scripted"], "samples": "…", "told": "…"}
+    print(json.dumps({**result, "scripted": shown}, indent=1))
 
 
 if __name__ == "__main__":

@@ -305,3 +305,22 @@ def test_what_imatrices_are_worth() -> None:
     assert min(kl["q4_k_m", m, "none"] for m in ("bf16", "q4_k_m")) == min(
         value for (recipe, *_), value in kl.items() if recipe == "q4_k_m"
     )
+
+
+def test_what_leaving_out_costs() -> None:
+    rows = {row["measure"]: row for row in result_of("economy-demo")["measures"]}
+    page = words("docs/performance.md")
+    table = (ROOT / "benchmarks" / "results" / "economy-demo.md").read_text()
+    assert " ".join(table.split()) in page
+    assert f"On the demo model ({rows['exact']['questions']} questions" in page
+    f1 = {name: f"| {name} | {100 * row['macro_f1']:.1f} |" for name, row in rows.items()}
+    assert all(row in table for row in f1.values())
+    static, chance = (
+        f"{-100 * rows[name]['f1_difference']:.1f}"
+        for name in ("static_below 8", "static_below 8, by chance")
+    )
+    assert f"cost {static} points here, and what is left out by chance costs {chance}." in page
+    assert rows["live"]["f1_difference"] > -0.005, "live mode moves F1 by half a point at most"
+    streaming = rows["streaming"]
+    assert streaming["f1_difference_95"][0] > -0.01
+    assert f"show, at {streaming['time_ratio_p50']:.2f} of the time" in page
