@@ -12,7 +12,7 @@ seconds; `growth` fits a line to the second half of them. Before that the engine
 pictures, which is bounded, is filled with noise.
 
 Then two cameras show the same room in which nothing happens, one with the gate and one without it,
-and no heartbeat: `still` compares what they cost.
+and no heartbeat: `still` compares what they cost, the gate's own CPU seconds with them.
 
 Takes --minutes, --still-minutes and about eight more for drawing and filling. Ctrl-C ends a part
 early; what was measured until then is written. RTSP needs GStreamer's server (Debian: python3-gi
@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import socket
 import subprocess
 import tempfile
@@ -117,6 +118,8 @@ class Watched:
     """When each camera showed its first frame, since 1970."""
     samples: list[dict[str, float]] = field(default_factory=list)
     spent: Mapping[str, Spent] = field(default_factory=dict)
+    engine_cpu_s: float = 0.0
+    """Of all cores."""
     gate: dict[str, dict[str, int]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -152,7 +155,8 @@ def watch(path: Path, seconds: float, *, full: bool = False) -> Watched:
     metered = Metered(engine)
     hub = Hub(home, cast(WindowEngine, metered))
     found = Watched(spent=metered.spent)
-    start = time.monotonic()
+    assert engine.pid is not None
+    start, cpu_s = time.monotonic(), _cpu_s(engine.pid)
     with hub:
         hub.on_event(found.events.append)
         try:
@@ -167,6 +171,8 @@ def watch(path: Path, seconds: float, *, full: bool = False) -> Watched:
                 found.seconds = time.monotonic() - start
         except KeyboardInterrupt:
             print(f"ended after {found.seconds:.0f} s")
+        if engine.pid is not None:
+            found.engine_cpu_s = _cpu_s(engine.pid) - cpu_s
         found.gate = {each.camera: dict(each.gate.counts) for each in hub._cameras}
         found.facts = {
             "model": engine.name,
@@ -187,6 +193,12 @@ def _held(pid: str, name: str) -> dict[str, int]:
         f"{name}_threads": int(status["Threads"]),
         f"{name}_descriptors": len(list((process / "fd").iterdir())),
     }
+
+
+def _cpu_s(pid: int) -> float:
+    """CPU seconds of a process so far (proc_pid_stat(5), fields 14 and 15)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def scripted(
@@ -275,6 +287,8 @@ def still(model: str, seconds: float, folder: Path) -> dict[str, Any]:
     gate_s = _gate_seconds(path)
     gated, ungated = found.spent["gated"], found.spent["ungated"]
     asked = sum(found.gate["gated"].values())
+    # The engine computes on all cores while the gate does on one.
+    cpu_s = _share(found.engine_cpu_s, gated.engine_s + ungated.engine_s) or 0.0
     return {
         **found.facts,
         "seconds": found.seconds,
@@ -283,7 +297,10 @@ def still(model: str, seconds: float, folder: Path) -> dict[str, Any]:
         "gate_s": gate_s,
         "share_of_windows": _share(gated.windows, ungated.windows),
         "share_of_engine": _share(gated.engine_s, ungated.engine_s),
-        "share_with_the_gates_own": _share(gated.engine_s + asked * gate_s, ungated.engine_s),
+        "engine_cpu_s": found.engine_cpu_s,
+        "share_with_the_gates_own": _share(
+            cpu_s * gated.engine_s + asked * gate_s, cpu_s * ungated.engine_s
+        ),
     }
 
 

@@ -324,3 +324,28 @@ def test_what_leaving_out_costs() -> None:
     streaming = rows["streaming"]
     assert streaming["f1_difference_95"][0] > -0.01
     assert f"show, at {streaming['time_ratio_p50']:.2f} of the time" in page
+
+
+def test_what_many_rules_cost() -> None:
+    result = result_of("decide-7b")
+    page = words("docs/rules.md")
+    ours = [
+        tuple(s["vision_s"] + s["prefill_s"] + s[key] for key in ("one_rule_s", "all_rules_s"))
+        for s in result["samples"]
+    ]
+    rows = [("miloco-edge", ours, result)]
+    for name, shown in (
+        ("llama-server, one by one", "llama-server, one request a rule, its prompt cache on"),
+        ("llama-server, in slots", "llama-server, four slots"),
+    ):
+        found = result["servers"][name]
+        spent = [(s["look_and_one_rule_s"], s["look_and_all_rules_s"]) for s in found["samples"]]
+        rows.append((shown, spent, found))
+    for shown, spent, found in rows:
+        one, every = (f"{statistics.median(each):.1f} s" for each in zip(*spent, strict=True))
+        memory = f"{found['peak_resident_bytes'] / 2**30:.1f} GiB"
+        row = f"{shown} | {one} | {every} | {found['ratio_median']:.2f} times | {memory}"
+        assert f"| {row} |" in page
+    assert result["rules"] == 16 and len(result["samples"]) == 3
+    assert f"rules of about {result['words_mean']:.0f} words" in page
+    assert result["ratio_median"] < 1.8

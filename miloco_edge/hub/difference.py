@@ -92,14 +92,15 @@ def brightness(picture: FloatPicture) -> float:
 
 def colour(picture: FloatPicture) -> float:
     """How far a thumbnail is from grey, in levels; infrared pictures are below 3."""
-    return float((_across(np.maximum, picture) - _across(np.minimum, picture)).mean())
+    some = picture[::2, ::2]
+    return float((_across(np.maximum, some) - _across(np.minimum, some)).mean())
 
 
 def _across(combine: np.ufunc, picture: FloatPicture) -> FloatPicture:
     """A thumbnail's three channels as one, (h, w).
 
-    `picture.max(2)` says the same in twenty times the time: numpy's reductions over so short an axis
-    are a loop in which each step is a call.
+    `picture.max(2)` says the same in twenty times the time: numpy's reductions over so short an
+    axis are a loop in which each step is a call.
     """
     return np.asarray(combine(combine(picture[..., 0], picture[..., 1]), picture[..., 2]))
 
