@@ -349,3 +349,39 @@ def test_what_many_rules_cost() -> None:
     assert result["rules"] == 16 and len(result["samples"]) == 3
     assert f"rules of about {result['words_mean']:.0f} words" in page
     assert result["ratio_median"] < 1.8
+
+
+def test_how_quick_peers_are() -> None:
+    result = result_of("peers-7b")
+    by_name = {each["name"]: each for each in result["contestants"]}
+    page = words("docs/performance.md")
+
+    def cells(name: str) -> tuple[str, str]:
+        found = by_name[name]
+        first = f"{found['first_token_s']['p50']['value']:.1f} s"
+        return first, f"{found['peak_resident_bytes'] / 1e9:.2f} GB"
+
+    ours, tuned = result["ours"]
+    for name, shown in (
+        (ours, "miloco-edge, the same files, frames as video"),
+        (tuned, "miloco-edge, `edge-x86` files"),
+    ):
+        first, memory = cells(name)
+        assert f"| {shown} | {first} | | {memory} |" in page
+        held = result["file_bytes"]["tuned files" if name == tuned else "the same files"]
+        assert by_name[name]["peak_resident_bytes"] < 1.2 * (held + result["kv_bytes"])
+    for name in ("llama-mtmd-cli", "llama-server"):
+        first, memory = cells(name)
+        times = [by_name[name]["first_token_times"][who]["value"] for who in (ours, tuned)]
+        said = "{:.2f} times as fast, with `edge-x86` {:.2f}".format(*times)
+        assert f"| {name}, frames as pictures | {first} | {said} | {memory} |" in page
+        assert times[0] > 1.85
+    assert times[1] > 2.7
+    in_readme = "{:.2f} times as fast with the same files, {:.2f} with `edge-x86`'s".format(*times)
+    assert in_readme in README
+    share = by_name[ours]["python_share"]["p50"]["value"]
+    assert f"{100 * share:.2f} % of our time is spent outside llama.cpp" in page
+    decode = [
+        by_name[name]["decode_tokens_per_s"]["p50"]["value"] for name in (ours, "llama-mtmd-cli")
+    ]
+    assert "Decoding is not quicker: {:.1f} tokens a second, theirs {:.1f}".format(*decode) in page
