@@ -27,10 +27,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.host import describe_host
 from miloco_edge import Budget, Clip, Engine, Sampling
 from miloco_edge.engine.planner import Intent, both
 from miloco_edge.measure.film import mark, write_film
-from miloco_edge.measure.host import describe_host
 
 QUESTION = "What is the person in the picture doing?"
 RULES = ("Someone is reading", "The lamp is on")

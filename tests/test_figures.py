@@ -385,3 +385,14 @@ def test_how_quick_peers_are() -> None:
         by_name[name]["decode_tokens_per_s"]["p50"]["value"] for name in (ours, "llama-mtmd-cli")
     ]
     assert "Decoding is not quicker: {:.1f} tokens a second, theirs {:.1f}".format(*decode) in page
+
+
+def test_how_well_deadlines_are_kept() -> None:
+    (half,) = result_of("deadlines-demo")["deadlines"]
+    assert half["deadline_s"] == 0.5 and half["on_time"] == half["real"]
+    page = words("docs/performance.md")
+    assert f"was kept in {half['on_time']} of {half['windows']} windows, each with a" in page
+    idle, busy = (half[of]["error"] for of in ("idle", "busy"))
+    said = f"off by {100 * idle['p50']:.0f} % in the middle and {100 * idle['p95']:.0f} % at the"
+    assert said in page
+    assert f"and by {100 * busy['p95']:.0f} % beside the other process" in page
