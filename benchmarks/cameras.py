@@ -53,6 +53,7 @@ from miloco_edge.hub.event import Event
 from miloco_edge.hub.gate import GateMemory, GateSettings, examined, gate
 from miloco_edge.hub.hub import Hub
 from miloco_edge.hub.journal import query
+from miloco_edge.hub.settings import CameraSettings
 
 CAMERAS = ("hall", "den", "study", "lounge")
 RULES = {
@@ -63,7 +64,8 @@ RULES = {
     "workout": "Someone is working out",
     "person": "There is a person in the room",
 }
-WINDOW_FRAMES, WINDOW_FPS = 6, 2
+WINDOW_FPS = int(CameraSettings.fps)
+WINDOW_FRAMES = int(CameraSettings.seconds * CameraSettings.fps)
 """Of a camera's window, as the hub cuts it by default."""
 WINDOWS_TRIED = 8
 """Of each room, before it is filmed."""
@@ -130,10 +132,10 @@ def fill(engine: ChildEngine) -> int:
     As large as the films: larger pictures would give way to more of theirs than there were.
     """
     random, clips, held = np.random.default_rng(0), 0, 0
+    width, height = films.SIZE
     while engine.pid is not None and clips < MOST_NOISE:
         before = held
         for _ in range(NOISE):
-            width, height = films.SIZE
             pixels = random.integers(0, 256, (WINDOW_FRAMES, height, width, 3), np.uint8)
             clip = Clip.from_frames(list(pixels), fps=WINDOW_FPS)
             engine.decide(clip, ["Someone is there"]).future.result()
@@ -309,11 +311,12 @@ def _share(part: float, whole: float) -> float | None:
 
 
 def _gate_seconds(path: Path) -> float:
-    """What one answer of the gate costs, asked as the hub does: of 3 s of film every 2 s."""
+    """What one answer of the gate costs, asked of windows as the hub cuts them by default."""
     frames = Clip.from_file(path, fps=WINDOW_FPS, end=200, max_frames=400).frames
     settings, memory = GateSettings(), GateMemory()
     memory = examined(settings, memory, frames[:WINDOW_FRAMES], 0.0)
-    starts = range(2 * WINDOW_FPS, len(frames) - WINDOW_FRAMES, 2 * WINDOW_FPS)
+    step = int(CameraSettings.interval_s * CameraSettings.fps)
+    starts = range(step, len(frames) - WINDOW_FRAMES, step)
     began = time.process_time()
     for start in starts:
         window = frames[start : start + WINDOW_FRAMES]

@@ -209,12 +209,11 @@ def _judged(
     busy: Mask,
     time_s: float,
 ) -> tuple[GateMemory, GateDecision]:
-    before = colour(reference), brightness(reference)
     whole = next(
         (
             r
             for p, c in zip(pictures, changes, strict=True)
-            if (r := _whole(settings, reference, before, p, c))
+            if (r := _whole(settings, reference, p, c))
         ),
         None,
     )
@@ -240,20 +239,15 @@ def _judged(
 
 
 def _whole(
-    settings: GateSettings,
-    reference: FloatPicture,
-    before: tuple[float, float],
-    picture: FloatPicture,
-    changed: Mask,
+    settings: GateSettings, reference: FloatPicture, picture: FloatPicture, changed: Mask
 ) -> Literal["light", "infrared", "moved"] | None:
-    """What happened to the picture as a whole, if anything; `before`: the reference's colour and
-    brightness."""
-    tints = sorted((before[0], colour(picture)))
+    """What happened to the picture as a whole, if anything."""
+    tints = sorted((colour(reference), colour(picture)))
     if tints[0] < _GREY and tints[1] > _COLOURED:
         return "infrared"
     if changed.mean() >= _GLOBAL:
         return "light" if likeness(reference, picture, changed) >= _ALIKE else "moved"
-    dark, bright = sorted((before[1] + 1, brightness(picture) + 1))
+    dark, bright = sorted((brightness(reference) + 1, brightness(picture) + 1))
     at_rest = largest(changed) < settings.least_area
     return "light" if bright > _BRIGHTER * dark and at_rest else None
 
