@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.host import describe_host, peak_resident_bytes, resident_bytes
+from benchmarks.host import describe_host
+from benchmarks.proc import held, peak_resident_bytes
 from miloco_edge import Budget, Clip, Engine, Sampling
 
 QUESTION = "What is the person in the picture doing?"
@@ -30,7 +31,7 @@ GREEDY = Sampling()
 
 def measure(folder: Path, clip: Path, repetitions: int, *, picture: bool) -> dict[str, Any]:
     """Measurements on one loaded model: clips, deadlines and cancelling, or one large picture."""
-    resident_before = resident_bytes()
+    resident_before = held()["resident_bytes"]
     with Engine.load(folder) as engine:
         files = engine.files
         result: dict[str, Any] = {
@@ -41,7 +42,7 @@ def measure(folder: Path, clip: Path, repetitions: int, *, picture: bool) -> dic
             },
             "load_s": engine.load_s,
             "resident_before_bytes": resident_before,
-            "resident_loaded_bytes": resident_bytes(),
+            "resident_loaded_bytes": held()["resident_bytes"],
         }
         if picture:
             result["picture_4096_tokens"] = _answer(

@@ -24,15 +24,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import socket
-import subprocess
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -41,7 +38,9 @@ from typing import Any, cast
 
 import numpy as np
 
+from benchmarks import proc
 from benchmarks.home import films
+from benchmarks.home.rtsp import served
 from benchmarks.home.tally import percentiles, score, slope
 from benchmarks.host import describe_host
 from miloco_edge import Clip
@@ -73,7 +72,6 @@ NOISE, MOST_NOISE = 50, 4000
 """Clips between two looks at the memory, and in all, of what fills the engine's cache."""
 AGREE, OF = 2, 3
 SAMPLE_S = 10.0
-RTSP_SERVER = Path(__file__).parents[1] / "tests" / "integration" / "rtsp_server.py"
 
 
 @dataclass
@@ -140,7 +138,7 @@ def fill(engine: ChildEngine) -> int:
             clip = Clip.from_frames(list(pixels), fps=WINDOW_FPS)
             engine.decide(clip, ["Someone is there"]).future.result()
         clips += NOISE
-        held = _held(str(engine.pid), "engine")["engine_resident_bytes"]
+        held = proc.held(engine.pid)["resident_bytes"]
         if held - before < NOISE << 10:
             break
     return clips
@@ -158,7 +156,7 @@ def watch(path: Path, seconds: float, *, full: bool = False) -> Watched:
     hub = Hub(home, cast(WindowEngine, metered))
     found = Watched(spent=metered.spent)
     assert engine.pid is not None
-    start, cpu_s = time.monotonic(), _cpu_s(engine.pid)
+    start, cpu_s = time.monotonic(), proc.cpu_s(engine.pid)
     with hub:
         hub.on_event(found.events.append)
         try:
@@ -167,14 +165,13 @@ def watch(path: Path, seconds: float, *, full: bool = False) -> Watched:
                     if name not in found.began and (frames := feed.frames()):
                         found.began[name] = frames[0].time_s + hub.clock.epoch_s
                 if found.seconds >= SAMPLE_S * len(found.samples) and engine.pid is not None:
-                    held = {**_held("self", "hub"), **_held(str(engine.pid), "engine")}
-                    found.samples.append({"s": found.seconds, **held})
+                    found.samples.append({"s": found.seconds, **_held(engine.pid)})
                 time.sleep(0.05)
                 found.seconds = time.monotonic() - start
         except KeyboardInterrupt:
             print(f"ended after {found.seconds:.0f} s")
         if engine.pid is not None:
-            found.engine_cpu_s = _cpu_s(engine.pid) - cpu_s
+            found.engine_cpu_s = proc.cpu_s(engine.pid) - cpu_s
         found.gate = {each.camera: dict(each.gate.counts) for each in hub._cameras}
         found.facts = {
             "model": engine.name,
@@ -184,23 +181,10 @@ def watch(path: Path, seconds: float, *, full: bool = False) -> Watched:
     return found
 
 
-def _held(pid: str, name: str) -> dict[str, int]:
-    """Memory, threads and descriptors of a process."""
-    process = Path("/proc") / pid
-    status = dict(
-        line.split(":", 1) for line in (process / "status").read_text().splitlines() if ":" in line
-    )
-    return {
-        f"{name}_resident_bytes": int(status["VmRSS"].split()[0]) * 1024,
-        f"{name}_threads": int(status["Threads"]),
-        f"{name}_descriptors": len(list((process / "fd").iterdir())),
-    }
-
-
-def _cpu_s(pid: int) -> float:
-    """CPU seconds of a process so far (proc_pid_stat(5), fields 14 and 15)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def _held(engine_pid: int) -> dict[str, int]:
+    """Memory, threads and descriptors of the hub's process and of its engine's."""
+    held = {"hub": proc.held(), "engine": proc.held(engine_pid)}
+    return {f"{name}_{what}": n for name, parts in held.items() for what, n in parts.items()}
 
 
 def scripted(
@@ -322,30 +306,6 @@ def _gate_seconds(path: Path) -> float:
         window = frames[start : start + WINDOW_FRAMES]
         memory, _ = gate(settings, memory, window, window[-1].time_s)
     return (time.process_time() - began) / len(starts)
-
-
-@contextmanager
-def served(film: Path) -> Iterator[tuple[str, Callable[[], float]]]:
-    """A film over real RTSP on loopback: its address, and since when it was shown."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    command = ["/usr/bin/python3", str(RTSP_SERVER), port, "--film", str(film)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        if process.stdout.readline() != "ready\n":
-            raise SystemExit(
-                "expected GStreamer's RTSP server to start, got its failure above: install the "
-                "Debian packages that `python -m benchmarks.cameras --help` names, or --no-rtsp"
-            )
-        try:
-            lines = process.stdout
-            yield (
-                f"rtsp://127.0.0.1:{port}/stream1",
-                lambda: float(lines.readline().removeprefix("playing ")),
-            )
-        finally:
-            process.terminate()
 
 
 def write_home(

@@ -29,10 +29,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.host import describe_host, peak_resident_bytes
+from benchmarks.host import describe_host
 from benchmarks.peers.frames import facts_of, user_words
 from benchmarks.peers.request import Request
 from benchmarks.peers.servers import Server, llama_server
+from benchmarks.proc import peak_resident_bytes
 from miloco_edge import Clip, Decision, Engine, Scene
 from miloco_edge.prompt import ChatFacts
 from miloco_edge.prompt.decision import rule_question

@@ -27,19 +27,6 @@ def describe_host() -> dict[str, Any]:
     }
 
 
-def resident_bytes() -> int:
-    """Resident memory of this process now, mapped files included."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def peak_resident_bytes() -> int:
-    """The most resident memory of this process since it began (VmHWM)."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    raise OSError("expected VmHWM in /proc/self/status")
-
-
 def _cpu() -> dict[str, Any]:
     fields: dict[str, str] = {}
     for line in Path("/proc/cpuinfo").read_text().splitlines():

@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks import proc
 from benchmarks.host import describe_host
 from benchmarks.peers.process import Process, free_port, path
 from benchmarks.peers.servers import Server
@@ -188,13 +189,7 @@ def _below(pid: int) -> Iterator[int]:
 def _sum(pids: list[int]) -> dict[str, int]:
     found: Counter[str] = Counter(resident_bytes=0, threads=0, descriptors=0)
     for pid in pids:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-        status = dict(line.split(":", 1) for line in lines)
-        if "VmRSS" not in status:
-            continue  # it has ended, and nobody has waited for it yet
-        found["resident_bytes"] += int(status["VmRSS"].split()[0]) * 1024
-        found["threads"] += int(status["Threads"])
-        found["descriptors"] += len(list(Path(f"/proc/{pid}/fd").iterdir()))
+        found.update(proc.held(pid))
     return dict(found)
 
 

@@ -30,8 +30,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.host import describe_host, peak_resident_bytes
+from benchmarks.host import describe_host
 from benchmarks.outcome import keep, say_where
+from benchmarks.proc import peak_resident_bytes
 from miloco_edge import Budget, Clip, Economy, Engine, Sampling
 from miloco_edge.engine import log_softmax
 from miloco_edge.engine.cache import EmbeddingCache

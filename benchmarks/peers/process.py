@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from benchmarks import proc
 from benchmarks.peers.request import Reading, Request
 
 ROOT = Path(__file__).parents[2]
@@ -95,11 +96,9 @@ class Process:
     def peak_resident_bytes(self) -> int:
         """VmHWM, mapped files included. Raises PeerError for a process that is gone."""
         try:
-            status = Path(f"/proc/{self.popen.pid}/status").read_text()
-            line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
-        except (OSError, StopIteration):
+            return proc.peak_resident_bytes(self.popen.pid)
+        except OSError:
             raise self.fail("expected a living process") from None
-        return int(line.split()[1]) * 1024
 
     def close(self) -> None:
         """End it, kindly at first."""

@@ -1,6 +1,6 @@
 """Put a trained model where the package finds it: the checkpoint, a quantized pair, log and curves.
 
-python -m models.demo.training.ship RUN [--stage grpo]
+python -m models.demo.training.ship RUN [--stage wordings]
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ RECIPE = "q8_0"
 
 
 def ship(run: Path, stage: str, out: Path = DEMO) -> None:
-    """Replace what lies in `out` by the model of a run's stage."""
+    """Replace the model that lies in `out` by that of a run's stage; other runs' logs stay."""
     checkpoint, pair, log = out / NAME, out / "pair", out / "log"
-    for folder in (checkpoint, pair, log):
+    for folder in (checkpoint, pair):
         shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(run / stage, checkpoint)
     manifest = quantize(checkpoint, pair, recipe=RECIPE, mmproj_type=RECIPE)
@@ -30,8 +30,9 @@ def ship(run: Path, stage: str, out: Path = DEMO) -> None:
     source = replace(manifest.source, path=os.path.relpath(checkpoint, pair))
     (path,) = pair.glob("*.manifest.json")
     path.write_text(replace(manifest, source=source).to_text(), encoding="utf-8")
-    log.mkdir()
+    log.mkdir(exist_ok=True)
     for name in ("log.jsonl", "grpo.jsonl"):
+        (log / name).unlink(missing_ok=True)
         if (run / name).exists():
             shutil.copyfile(run / name, log / name)
     draw_curves(log, log / "curves.png")
@@ -41,7 +42,9 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description="Ship a trained demo model.")
     parser.add_argument("run", type=Path)
-    parser.add_argument("--stage", default="grpo", help="grpo or wordings")
+    parser.add_argument(
+        "--stage", default="wordings", help="a folder of the run: wordings, or grpo"
+    )
     args = parser.parse_args()
     ship(args.run, args.stage)
 
