@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import logging
 import os
 import sys
@@ -89,6 +90,8 @@ def main(argv: list[str] | None = None) -> None:
     """Run the command line and exit with the contract's codes."""
     args = sys.argv[1:] if argv is None else argv
     output = Output(as_json="--json" in args)
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # what it cannot say ends nothing
     try:
         code = cli.main(args, prog_name="miloco-edge", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
