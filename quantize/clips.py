@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -93,7 +94,9 @@ def read_items(clips: Path) -> list[Item]:
 
 def _questions(name: Path) -> tuple[Ask, ...]:
     """A pair by the file's name: adding a file leaves the other files' questions alone."""
-    return tuple(Ask(text) for text in QUESTIONS[crc32(name.as_posix().encode()) % len(QUESTIONS)])
+    return tuple(
+        Ask(text) for text in QUESTIONS[crc32(os.fsencode(name.as_posix())) % len(QUESTIONS)]
+    )
 
 
 def _of_manifest(path: Path) -> list[Item]:
