@@ -96,13 +96,12 @@ def eval_command(
     if page is not None:
         name = f"{files.name} ({files.file_type})"
         text = markdown(name, manifest.name, items, settings, scores, published)
-        page.write_text(text, encoding="utf-8")
+        page.write_text(text, "utf-8", "backslashreplace")  # a path need not be in UTF-8
     if out is not None or output.as_json:
         document = _document(files, manifest, items, settings, scores, published)
         if out is not None:
-            out.write_text(
-                json.dumps(document, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
-            )
+            text = json.dumps(document, ensure_ascii=False, indent=1) + "\n"
+            out.write_text(text, "utf-8", "backslashreplace")
         if output.as_json:
             output.data(document)
             return
