@@ -149,7 +149,7 @@ def _check_options(
 ) -> None:
     """Raise UsageError for options that do not go together."""
     recipe_from = click.get_current_context().get_parameter_source("recipe")
-    if budget and recipe_from is not ParameterSource.DEFAULT:
+    if budget and recipe_from is ParameterSource.COMMANDLINE:  # one that is configured gives way
         raise click.UsageError("--budget chooses the types itself: leave out --recipe")
     for name, value in (("device", device), ("sensitivity", sensitivity), ("plot", plot)):
         if value is not None and not budget:
