@@ -181,3 +181,12 @@ def test_a_manifest_may_have_a_name_that_is_not_in_utf8(
     assert run(capfd, *base, "--limit", 2, "--out", out, "--markdown", page)[0] == 0
     assert Path(json.loads(out.read_text())["manifest"]["path"]).is_file()
     assert r"\udce9.jsonl" in page.read_text()
+
+
+def test_options_before_a_command_of_its_own_are_not_left_aside(
+    capfd: pytest.CaptureFixture[str], manifest: Path
+) -> None:
+    code, _, err = run(
+        capfd, "eval", "--model", "demo", "calibrate", "--manifest", manifest, "--dry-run"
+    )
+    assert (code, "expected --model after calibrate" in err) == (2, True)
