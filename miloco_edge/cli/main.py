@@ -12,7 +12,7 @@ from importlib.metadata import version
 
 import click
 
-from miloco_edge.cli.config import check_options, config_path, read_config
+from miloco_edge.cli.config import config_path, defaults, name_variables, read_config
 from miloco_edge.cli.errors import FAILED, INTERRUPTED, report
 from miloco_edge.cli.output import Output
 
@@ -76,10 +76,11 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 @click.pass_context
 def cli(ctx: click.Context, verbose: int, quiet: bool) -> None:
     """Ask your cameras questions; the model that answers never leaves the house."""
-    ctx.default_map = read_config(config_path())
-    command = cli.get_command(ctx, ctx.invoked_subcommand or "")
-    if command is not None and command.name in ctx.default_map:
-        check_options(config_path(), command, ctx.default_map[command.name])
+    tables = read_config(config_path())
+    name = ctx.invoked_subcommand or ""
+    if (command := cli.get_command(ctx, name)) is not None:
+        name_variables(command, f"MILOCO_EDGE_{name.upper()}")
+        ctx.default_map = {name: defaults(config_path(), command, tables.get(name, {}))}
     verbosity = -1 if quiet else verbose
     ctx.obj = Output(verbosity=verbosity)
     level = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG)
