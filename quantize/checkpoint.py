@@ -67,7 +67,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     Raises NotFoundError where the folder, config.json or a shard is missing, CheckpointError
     where it is another architecture or its files do not agree with each other.
     """
-    path = path.absolute()
+    path = path.resolve() if path.name == ".." else path.absolute()  # its name names the files
     if not path.is_dir():
         raise NotFoundError(path, "expected a checkpoint folder here, found none", hint=_LAYOUT)
     config = read_json(path / "config.json")
