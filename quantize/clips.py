@@ -115,6 +115,8 @@ def _of_manifest(path: Path) -> list[Item]:
                 hint='a line is {"media": "a.mp4", "start": null, "end": null, '
                 '"question": "...", "target": "..."}',
             ) from error
+        if isinstance(target, list) and target and isinstance(target[0], str):
+            target = target[0]  # one of several that are right
         text = target if isinstance(target, str) or target is None else json.dumps(target)
         asks.setdefault((media, start, end), []).append(Ask(question, text))
     return [
