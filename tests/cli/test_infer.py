@@ -235,6 +235,9 @@ def test_a_deadline_is_kept_and_said(run: Run, base: list[object]) -> None:
     [
         ([], 2, "UsageError"),
         (["--video", "a.mp4", "--image", "b.png"], 2, "UsageError"),
+        (["--image", "b.png", "--start", 1], 2, "UsageError"),
+        (["--camera", "0", "--frames", 4], 2, "UsageError"),
+        (["--video", "a.mp4", "--seconds", 5], 2, "UsageError"),
         (["--video", "nowhere.mp4"], 3, "MediaNotFoundError"),
         (["--video", __file__], 4, "MediaError"),
         (["--image", CLIP.parent / "run.py"], 4, "MediaError"),

@@ -56,9 +56,7 @@ def test_name_and_revision_come_from_the_hubs_cache(tmp_path: Path) -> None:
     assert (elsewhere.name, elsewhere.revision) == ("mine", None)
 
 
-def test_the_folder_above_has_its_own_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_folder_above_has_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = synthesize(tmp_path / "mine", TINY)
     (folder / "sub").mkdir()
     monkeypatch.chdir(folder / "sub")
