@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,14 @@ def test_an_index_that_contradicts_its_shards_is_refused(
     folder = synthesize(tmp_path / "tiny", TINY, shards=3)
     edit(folder / INDEX, change)
     with pytest.raises(CheckpointError, match=says):
+        open_checkpoint(folder)
+
+
+def test_weights_saved_twice_are_refused(tmp_path: Path) -> None:
+    """transformers takes the one file, and the shards beside it may be older."""
+    folder = synthesize(tmp_path / "tiny", TINY, shards=3)
+    shutil.copy(synthesize(tmp_path / "newer", TINY) / "model.safetensors", folder)
+    with pytest.raises(CheckpointError, match="got both"):
         open_checkpoint(folder)
 
 
