@@ -22,9 +22,11 @@ import click
 
 
 def config_path() -> Path:
-    """Where the file is looked for."""
-    named = os.environ.get("MILOCO_EDGE_CONFIG")
-    return Path(named) if named else Path(click.get_app_dir("miloco-edge")) / "config.toml"
+    """Where the file is looked for: beside the profiles, on a Mac too."""
+    if named := os.environ.get("MILOCO_EDGE_CONFIG"):
+        return Path(named)
+    folder = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(folder) / "miloco-edge" / "config.toml"
 
 
 class _Lines(click.types.StringParamType):

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 
+from miloco_edge.cli.config import config_path
 from miloco_edge.cli.main import main
 
 CLIP = Path(__file__).parents[2] / "models" / "demo" / "ball.mp4"
@@ -107,3 +109,14 @@ def test_options_are_named_as_they_are_typed(
     assert told["rules"] == ("Someone is reading", "有人在看书")
     told = seen(config, monkeypatch, "eval", "calibrate", "--manifest", "a.jsonl")
     assert (told["language"], told["economy"]) == ("zh", "live")
+
+
+@pytest.mark.parametrize("platform", ["linux", "darwin"])
+def test_it_is_looked_for_where_the_readme_says(
+    platform: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("MILOCO_EDGE_CONFIG", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert config_path() == tmp_path / ".config" / "miloco-edge" / "config.toml"
