@@ -236,7 +236,7 @@ def _document(
     decode_s: float,
     began: float,
 ) -> dict[str, Any]:
-    """The JSON document of CONTRACT.md."""
+    """What --json prints."""
     files, fitted = engine.files, scene.clip
     assert fitted is not None
     usages = [answer.usage for answer in answers] + ([decided.usage] if decided else [])

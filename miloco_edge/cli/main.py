@@ -88,7 +88,7 @@ def cli(ctx: click.Context, verbose: int, quiet: bool) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the command line and exit with the contract's codes."""
+    """Run the command line and exit with the codes of docs/cli.md."""
     args = sys.argv[1:] if argv is None else argv
     output = Output(as_json="--json" in args)
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
