@@ -1,7 +1,7 @@
 """Are deadlines kept, with a real answer, and as predicted? On an idle machine and on a busy one.
 
     python -m benchmarks.deadlines MODEL --deadline 6 --deadline 12 --deadline 24 --windows 60
-    python -m benchmarks.deadlines models/demo --deadline 0.5
+    python -m benchmarks.deadlines demo --deadline 0.5
 
 Each window is new to the engine. Every second one is decided by two rules, the others are asked a
 question; the clock runs from the decoded clip to what the caller gets. The first half of a

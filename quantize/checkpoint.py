@@ -67,7 +67,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     Raises NotFoundError where the folder, config.json or a shard is missing, CheckpointError
     where it is another architecture or its files do not agree with each other.
     """
-    path = path.absolute()
+    path = path.resolve() if path.name == ".." else path.absolute()  # its name names the files
     if not path.is_dir():
         raise NotFoundError(path, "expected a checkpoint folder here, found none", hint=_LAYOUT)
     config = read_json(path / "config.json")
@@ -127,8 +127,8 @@ def _object(path: Path, config: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _read_shards(path: Path) -> dict[Path, list[Stored]]:
+    single = path / "model.safetensors"
     if not (path / INDEX).is_file():
-        single = path / "model.safetensors"
         if not single.is_file():
             raise NotFoundError(
                 path, f"expected model.safetensors or {INDEX}, found neither", hint=_LAYOUT
@@ -140,6 +140,12 @@ def _read_shards(path: Path) -> dict[Path, list[Stored]]:
     for shard in index.values():
         if not isinstance(shard, str) or Path(shard).name != shard or shard.startswith("."):
             raise CheckpointError(path / INDEX, f"expected names of files, got {shard!r:.80}")
+    if single.is_file() and single.name not in index.values():
+        raise CheckpointError(
+            path,
+            f"expected {single.name} or {INDEX}, got both",
+            hint="one is of an older save: remove it, with its shards",
+        )
     shards = {path / shard: read_header(path / shard) for shard in sorted(set(index.values()))}
     stored = {tensor.name: file.name for file, shard in shards.items() for tensor in shard}
     if sum(map(len, shards.values())) != len(stored):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -93,7 +94,9 @@ def read_items(clips: Path) -> list[Item]:
 
 def _questions(name: Path) -> tuple[Ask, ...]:
     """A pair by the file's name: adding a file leaves the other files' questions alone."""
-    return tuple(Ask(text) for text in QUESTIONS[crc32(name.as_posix().encode()) % len(QUESTIONS)])
+    return tuple(
+        Ask(text) for text in QUESTIONS[crc32(os.fsencode(name.as_posix())) % len(QUESTIONS)]
+    )
 
 
 def _of_manifest(path: Path) -> list[Item]:
@@ -112,6 +115,8 @@ def _of_manifest(path: Path) -> list[Item]:
                 hint='a line is {"media": "a.mp4", "start": null, "end": null, '
                 '"question": "...", "target": "..."}',
             ) from error
+        if isinstance(target, list) and target and isinstance(target[0], str):
+            target = target[0]  # one of several that are right
         text = target if isinstance(target, str) or target is None else json.dumps(target)
         asks.setdefault((media, start, end), []).append(Ask(question, text))
     return [

@@ -186,7 +186,7 @@ def _end(
 
 def _cut(text: str) -> str:
     """At most 127 bytes, as llama-quantize's; a character is not cut in two."""
-    return text.encode()[:127].decode(errors="ignore")
+    return text.encode(errors="replace")[:127].decode(errors="ignore")
 
 
 def _mrope_sections(checkpoint: Checkpoint, rope: dict[str, Any], head_dim: int) -> list[int]:

@@ -103,10 +103,15 @@ class GGUFOutput:
 def write_text(path: Path, text: str) -> Path:
     """Write `text` to a temporary file beside `path`, to the disk, and return that file."""
     partial = _partial(path)
-    with partial.open("x", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        # A checkpoint's folder need not be named in UTF-8; in JSON it then is with an escape.
+        with partial.open("x", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
     return partial
 
 

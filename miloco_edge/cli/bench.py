@@ -154,9 +154,10 @@ def bench_command(
     if capacity:
         pictures["capacity"] = draw_capacity(held)
     if out is not None:
-        out.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", "utf-8")
+        text = json.dumps(document, ensure_ascii=False, indent=1) + "\n"
+        out.write_text(text, "utf-8", "backslashreplace")  # a path need not be in UTF-8
     if page is not None:
-        page.write_text(markdown(document), "utf-8")
+        page.write_text(markdown(document), "utf-8", "backslashreplace")
     if plots is not None:
         plots.mkdir(parents=True, exist_ok=True)
         for name, picture in pictures.items():

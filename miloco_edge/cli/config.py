@@ -5,13 +5,16 @@
     model = "miloco-7b"
     visual-tokens = 512
 
-A flag overrides the environment (MILOCO_EDGE_INFER_MODEL), which overrides this file.
+A flag overrides the environment (MILOCO_EDGE_INFER_MODEL), which overrides this file. In both an
+option has the name that it is typed by; what may be repeated is an array here, and one a line in
+the environment.
 """
 
 from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +22,33 @@ import click
 
 
 def config_path() -> Path:
-    """Where the file is looked for."""
-    named = os.environ.get("MILOCO_EDGE_CONFIG")
-    return Path(named) if named else Path(click.get_app_dir("miloco-edge")) / "config.toml"
+    """Where the file is looked for: beside the profiles, on a Mac too."""
+    if named := os.environ.get("MILOCO_EDGE_CONFIG"):
+        return Path(named)
+    folder = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(folder) / "miloco-edge" / "config.toml"
 
 
-def read_config(path: Path) -> dict[str, dict[str, Any]]:
-    """The file's tables, with option names as click knows them; empty where there is no file.
+class _Lines(click.types.StringParamType):
+    """Texts, one a line: they have spaces in them."""
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        """Take a variable apart."""
+        return [line for line in rv.splitlines() if line.strip()]
+
+
+def name_variables(command: click.Command, prefix: str) -> None:
+    """Give the options of a command, and of its own commands, variables named as they are typed."""
+    for name, option in _options(command).items():
+        option.envvar = f"{prefix}_{name.upper()}"
+        if option.multiple and isinstance(option.type, click.types.StringParamType):
+            option.type = _Lines()
+    for name, inner in _commands(command).items():
+        name_variables(inner, f"{prefix}_{name.upper()}")
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The file's tables; empty where there is no file.
 
     Raises click.UsageError for what is not TOML or not a table a command.
     """
@@ -42,21 +65,39 @@ def read_config(path: Path) -> dict[str, dict[str, Any]]:
             raise click.UsageError(
                 f"{path}: expected a table for a command, got {name} = {table!r}"
             )
-    return {
-        command: {option.replace("-", "_"): value for option, value in table.items()}
-        for command, table in tables.items()
-    }
+    return tables
 
 
-def check_options(path: Path, command: click.Command, options: dict[str, Any]) -> None:
-    """Raise click.UsageError for an option that the command does not have."""
-    known = {
-        parameter.name
-        for parameter in command.params
-        if isinstance(parameter, click.Option) and parameter.name
-    }
-    for option in options:
-        if option not in known:
+def defaults(path: Path, command: click.Command, table: dict[str, Any]) -> dict[str, Any]:
+    """The table of a command by the names that click knows.
+
+    Raises click.UsageError for an option that the command does not have.
+    """
+    options, commands = _options(command), _commands(command)
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        name = key.replace("-", "_")
+        if name in options:
+            one_of_many = options[name].multiple and not isinstance(value, list)
+            found[str(options[name].name)] = [value] if one_of_many else value
+        elif key in commands and isinstance(value, dict):
+            found[key] = defaults(path, commands[key], value)
+        else:
             raise click.UsageError(
-                f"{path}: [{command.name}] expected an option of the command, got {option}"
+                f"{path}: [{command.name}] expected an option of the command, got {key}"
             )
+    return found
+
+
+def _options(command: click.Command) -> dict[str, click.Option]:
+    """Options by the long name that they are typed by."""
+    return {
+        long.removeprefix("--").replace("-", "_"): option
+        for option in command.params
+        if isinstance(option, click.Option)
+        for long in [next(name for name in option.opts if name.startswith("--"))]
+    }
+
+
+def _commands(command: click.Command) -> Mapping[str, click.Command]:
+    return command.commands if isinstance(command, click.Group) else {}

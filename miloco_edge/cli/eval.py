@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from miloco_edge import Engine
 from miloco_edge.cli.eval_calibrate import calibrate_yes_command
@@ -67,7 +68,13 @@ def eval_command(
     **options: Any,
 ) -> None:
     """Ask a model the questions of a manifest, and measure how good its answers are."""
-    if click.get_current_context().invoked_subcommand is not None:
+    context = click.get_current_context()
+    if context.invoked_subcommand is not None:
+        for option in context.command.params:
+            if context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE:
+                raise click.UsageError(
+                    f"expected {option.opts[0]} after {context.invoked_subcommand}, got it before"
+                )
         return
     if manifest is None:
         raise click.UsageError("expected --manifest FILE.jsonl, got none")
@@ -96,13 +103,12 @@ def eval_command(
     if page is not None:
         name = f"{files.name} ({files.file_type})"
         text = markdown(name, manifest.name, items, settings, scores, published)
-        page.write_text(text, encoding="utf-8")
+        page.write_text(text, "utf-8", "backslashreplace")  # a path need not be in UTF-8
     if out is not None or output.as_json:
         document = _document(files, manifest, items, settings, scores, published)
         if out is not None:
-            out.write_text(
-                json.dumps(document, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
-            )
+            text = json.dumps(document, ensure_ascii=False, indent=1) + "\n"
+            out.write_text(text, "utf-8", "backslashreplace")
         if output.as_json:
             output.data(document)
             return

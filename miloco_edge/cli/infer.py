@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from miloco_edge import Budget, Clip, Engine, Sampling, Scene
 from miloco_edge.cli.answers import print_answers, print_decisions
@@ -50,6 +51,14 @@ class Media:
             raise click.UsageError(
                 f"expected one of --video, --image or --camera, got {given or 'none'}"
             )
+        context = click.get_current_context()
+        for option, kind, value in (
+            ("frames", "video", self.video), ("start", "video", self.video),
+            ("end", "video", self.video), ("seconds", "camera", self.camera),
+        ):  # fmt: skip
+            is_typed = context.get_parameter_source(option) is ParameterSource.COMMANDLINE
+            if value is None and is_typed:
+                raise click.UsageError(f"--{option} needs a --{kind}")
 
     def read(self) -> Clip:
         """Decode it."""
@@ -227,7 +236,7 @@ def _document(
     decode_s: float,
     began: float,
 ) -> dict[str, Any]:
-    """The JSON document of CONTRACT.md."""
+    """What --json prints."""
     files, fitted = engine.files, scene.clip
     assert fitted is not None
     usages = [answer.usage for answer in answers] + ([decided.usage] if decided else [])

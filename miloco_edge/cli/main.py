@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import logging
 import os
 import sys
@@ -11,7 +12,7 @@ from importlib.metadata import version
 
 import click
 
-from miloco_edge.cli.config import check_options, config_path, read_config
+from miloco_edge.cli.config import config_path, defaults, name_variables, read_config
 from miloco_edge.cli.errors import FAILED, INTERRUPTED, report
 from miloco_edge.cli.output import Output
 
@@ -75,10 +76,11 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 @click.pass_context
 def cli(ctx: click.Context, verbose: int, quiet: bool) -> None:
     """Ask your cameras questions; the model that answers never leaves the house."""
-    ctx.default_map = read_config(config_path())
-    command = cli.get_command(ctx, ctx.invoked_subcommand or "")
-    if command is not None and command.name in ctx.default_map:
-        check_options(config_path(), command, ctx.default_map[command.name])
+    tables = read_config(config_path())
+    name = ctx.invoked_subcommand or ""
+    if (command := cli.get_command(ctx, name)) is not None:
+        name_variables(command, f"MILOCO_EDGE_{name.upper()}")
+        ctx.default_map = {name: defaults(config_path(), command, tables.get(name, {}))}
     verbosity = -1 if quiet else verbose
     ctx.obj = Output(verbosity=verbosity)
     level = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG)
@@ -86,9 +88,11 @@ def cli(ctx: click.Context, verbose: int, quiet: bool) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the command line and exit with the contract's codes."""
+    """Run the command line and exit with the codes of docs/cli.md."""
     args = sys.argv[1:] if argv is None else argv
     output = Output(as_json="--json" in args)
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # what it cannot say ends nothing
     try:
         code = cli.main(args, prog_name="miloco-edge", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)

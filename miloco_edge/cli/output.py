@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,10 @@ class Output:
 
     def data(self, document: Mapping[str, Any] | Sequence[Any]) -> None:
         """Print the command's one JSON document (call it only when `as_json`)."""
-        click.echo(json.dumps(document, ensure_ascii=False, allow_nan=False))
+        is_utf8 = codecs.lookup(sys.stdout.encoding or "utf-8").name == "utf-8"
+        text = json.dumps(document, ensure_ascii=not is_utf8, allow_nan=False)
+        # A file's name need not be in UTF-8: an escape is what JSON has for it.
+        click.echo(text.encode("utf-8", "backslashreplace").decode("utf-8"))
 
     def line(self, document: Mapping[str, Any]) -> None:
         """Print one JSON object of a stream as a line, at once."""
@@ -41,7 +46,7 @@ class Output:
         for column in columns:
             table.add_column(column, overflow="fold")  # a cut file name is of no use
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(Text, row))  # as it is: a rule may hold [brackets]
         width = None if sys.stdout.isatty() else 10_000  # a file or a pipe has no edge to wrap at
         Console(file=sys.stdout, highlight=False, soft_wrap=True, width=width).print(table)
 

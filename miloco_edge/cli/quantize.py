@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 from click.core import ParameterSource
+from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from miloco_edge.cli.options import json_option, offline_option
 from miloco_edge.cli.output import Output
@@ -105,7 +106,7 @@ def quantize_command(
 ) -> None:
     """Make a GGUF pair of CHECKPOINT, a folder in Hugging Face layout or org/repo."""
     _check_options(budget, device, sensitivity, plot)
-    folder = _folder(checkpoint, offline=offline or hub.is_offline())
+    folder = _folder(output, checkpoint, offline=offline or hub.is_offline())
     with progress_bar(output, "quantize", in_bytes=True) as on_progress:
         manifest = quantize(
             folder, out, recipe=recipe, mmproj_type=mmproj_type, imatrix=imatrix, budget=budget,
@@ -149,7 +150,7 @@ def _check_options(
 ) -> None:
     """Raise UsageError for options that do not go together."""
     recipe_from = click.get_current_context().get_parameter_source("recipe")
-    if budget and recipe_from is not ParameterSource.DEFAULT:
+    if budget and recipe_from is ParameterSource.COMMANDLINE:  # one that is configured gives way
         raise click.UsageError("--budget chooses the types itself: leave out --recipe")
     for name, value in (("device", device), ("sensitivity", sensitivity), ("plot", plot)):
         if value is not None and not budget:
@@ -213,7 +214,7 @@ def _show_fit(output: Output, fit: FitReport) -> None:
             output.note(f"refused for {file} on {fit.device}: {names}")
 
 
-def _folder(checkpoint: str, *, offline: bool) -> Path:
+def _folder(output: Output, checkpoint: str, *, offline: bool) -> Path:
     """The checkpoint's folder; a repository is fetched first where it has not been pulled."""
     reference = parse(checkpoint)
     if reference.repo is not None and not offline and not cache.snapshot(reference.repo):
@@ -224,5 +225,7 @@ def _folder(checkpoint: str, *, offline: bool) -> Path:
                 f"expected the licence {licence.id} of {reference.repo} to be accepted, got none",
                 hint=f"run `miloco-edge pull {checkpoint}` first",
             )
+        if not output.progress_wanted():
+            disable_progress_bars()
         hub.fetch(reference, remote, hub.choose(reference, remote), licence)
     return resolve_checkpoint(checkpoint, offline=offline)

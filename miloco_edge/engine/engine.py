@@ -78,7 +78,7 @@ class Engine:
 
     @classmethod
     def load(cls, ref: str | Path | None = None, **options: Unpack[LoadOptions]) -> Engine:
-        """Load the pair of files that `ref` names (CONTRACT: model reference).
+        """Load the pair of files that `ref` names (registry.reference).
 
         Raises ModelNotFoundError, GGUFError, ModelMismatchError or ModelLoadError.
         """

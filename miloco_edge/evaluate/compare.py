@@ -150,7 +150,8 @@ def _scenes(
 ) -> Iterator[tuple[Sample, Scene]]:
     """Each sample with its scene; neighbours about the same stretch share one."""
     for (media, start, end), group in groupby(samples, lambda s: (s.media, s.start, s.end)):
-        clip = Clip.from_file(media, start=start, end=end)
+        read = Clip.from_folder if media.is_dir() else Clip.from_file
+        clip = read(media, start=start, end=end)
         with engine.look(clip, budget=budget) as scene:
             run.vision_s += scene.timings.vision_s or 0.0
             run.prefill_s += scene.timings.prefill_s or 0.0

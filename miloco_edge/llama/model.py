@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,7 @@ class TextModel:
             llama_cpp.LLAMA_LOAD_MODE_MMAP if self.plan.mmap else llama_cpp.LLAMA_LOAD_MODE_NONE
         )
         native.take_last_error()
-        handle = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
+        handle = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
         if not handle:
             raise ModelLoadError(
                 f"{path.name}: llama.cpp could not load it: {native.take_last_error()}",

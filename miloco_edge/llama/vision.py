@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +86,7 @@ class VisionEncoder:
         if observer is not None:
             params.cb_eval = observer.callback
         native.take_last_error()
-        self.handle = mtmd_cpp.mtmd_init_from_file(str(path).encode(), model.handle, params)
+        self.handle = mtmd_cpp.mtmd_init_from_file(os.fsencode(path), model.handle, params)
         if not self.handle:
             raise ModelLoadError(
                 f"{path.name}: llama.cpp could not load it: {native.take_last_error()}",

@@ -84,6 +84,7 @@ def measure_capacity(
         return measure_window(engine, work, next(numbers), captured)
 
     service: dict[int, list[float]] = {}
+    engine.forget()  # windows of these numbers that were measured before
     serve(with_rules(workload, rules[0]))  # cold, not counted
     for count in rules:
         work = with_rules(workload, count)

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from miloco_edge.measure.capacity import MOST_CAMERAS, Capacity
-from miloco_edge.measure.difference import TEST, Difference
+from miloco_edge.measure.difference import Difference
 from miloco_edge.measure.roofline import Machine, Point
 
 Row = tuple[str, ...]
@@ -179,11 +179,6 @@ def markdown_table(table: Table) -> str:
     columns, rows = table
     lines = [columns, ("---",) * len(columns), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def difference_markdown(difference: Difference) -> str:
-    """The comparison as a page, with its test."""
-    return "\n\n".join([markdown_table(difference_table(difference)), TEST + "."]) + "\n"
 
 
 def _bullets(lines: Iterable[str]) -> str:

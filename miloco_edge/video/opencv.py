@@ -14,7 +14,7 @@ from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from miloco_edge.errors import MilocoEdgeError
+from miloco_edge.errors import MediaError, MilocoEdgeError
 
 if TYPE_CHECKING:
     import cv2
@@ -82,6 +82,14 @@ def capture(
     `capture(path, format=-1)` reads packets without decoding them.
     """
     cv2 = load()
+    try:
+        str(source).encode()
+    except UnicodeEncodeError:  # OpenCV would end the process
+        raise MediaError(
+            str(source),
+            f"expected a path in UTF-8, got {source!a}",
+            hint="rename the file or its folder",
+        ) from None
     flat = [
         int(x)
         for name, value in properties.items()

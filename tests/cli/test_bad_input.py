@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import sys
 import wave
 from collections.abc import Callable
 from dataclasses import replace
@@ -188,6 +189,14 @@ def test_checkpoints(name: str, refusal: Refusal, tmp_path: Path) -> None:
     damage(folder)
     assert refusal("quantize", folder, "--out", tmp_path / "out") == (code, kind)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file names are UTF-8")
+def test_names_that_are_not_in_utf8(
+    refusal: Refusal, pair: Path, write_video: WriteVideo, tmp_path: Path
+) -> None:
+    clip = write_video(10).rename(tmp_path / os.fsdecode(b"caf\xe9.mp4"))
+    assert refusal("infer", "--model", pair, "--video", clip) == (4, "MediaError")
 
 
 def test_a_full_disk(

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
 
+from miloco_edge.cli.config import config_path
 from miloco_edge.cli.main import main
 
 CLIP = Path(__file__).parents[2] / "models" / "demo" / "ball.mp4"
@@ -40,7 +44,8 @@ def test_flag_over_environment_over_file_over_default(
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        ("[infer]\nvisul-tokens = 3\n", "visul_tokens"),
+        ("[infer]\nvisul-tokens = 3\n", "visul-tokens"),
+        ("[infer.rules]\nlang = 'zh'\n", "expected an option of the command, got rules"),
         ("infer = 3\n", "expected a table"),
         ("[infer\n", "expected TOML"),
     ],
@@ -64,3 +69,54 @@ def test_a_named_file_must_exist(
 ) -> None:
     code, out = run(tmp_path / "none.toml", monkeypatch, capfd)
     assert (code, out["error"]["type"]) == (3, "FileNotFoundError")
+
+
+def seen(path: Path, monkeypatch: pytest.MonkeyPatch, *args: str) -> dict[str, Any]:
+    """What the command of `args` would be called with."""
+    monkeypatch.setenv("MILOCO_EDGE_CONFIG", str(path))
+    told: dict[str, Any] = {}
+
+    def invoke(self: click.Command, ctx: click.Context) -> None:
+        if isinstance(self, click.Group):
+            real(self, ctx)
+        else:
+            told.update(ctx.params)
+
+    real = click.Command.invoke
+    with monkeypatch.context() as patched, pytest.raises(SystemExit) as ended:
+        patched.setattr(click.Command, "invoke", invoke)
+        main(list(args))
+    assert ended.value.code == 0
+    return told
+
+
+def test_options_are_named_as_they_are_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(
+        '[infer]\nlang = "zh"\nmode = "live"\nask = "Who?"\nrule = ["The door is open"]\n'
+        '[eval.calibrate]\nlang = "zh"\n'
+    )
+    told = seen(config, monkeypatch, "infer")
+    assert (told["language"], told["economy"]) == ("zh", "live")
+    assert (told["questions"], told["rules"]) == (("Who?",), ("The door is open",))
+    monkeypatch.setenv("MILOCO_EDGE_INFER_LANG", "en")
+    monkeypatch.setenv("MILOCO_EDGE_INFER_RULE", "Someone is reading\n有人在看书\n")
+    monkeypatch.setenv("MILOCO_EDGE_EVAL_CALIBRATE_MODE", "live")
+    told = seen(config, monkeypatch, "infer")
+    assert told["language"] == "en"
+    assert told["rules"] == ("Someone is reading", "有人在看书")
+    told = seen(config, monkeypatch, "eval", "calibrate", "--manifest", "a.jsonl")
+    assert (told["language"], told["economy"]) == ("zh", "live")
+
+
+@pytest.mark.parametrize("platform", ["linux", "darwin"])
+def test_it_is_looked_for_where_the_readme_says(
+    platform: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("MILOCO_EDGE_CONFIG", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert config_path() == tmp_path / ".config" / "miloco-edge" / "config.toml"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -169,3 +170,23 @@ def test_a_data_set_is_converted(capfd: pytest.CaptureFixture[str], tmp_path: Pa
     assert (code, "expected a folder" in err) == (2, True)
     code, _, err = run(capfd, "eval", "convert", "charades-sta", tmp_path / "none", out)
     assert code == 3
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file names are UTF-8")
+def test_a_manifest_may_have_a_name_that_is_not_in_utf8(
+    capfd: pytest.CaptureFixture[str], base: list[str], manifest: Path, tmp_path: Path
+) -> None:
+    base[base.index("--manifest") + 1] = str(manifest.rename(tmp_path / os.fsdecode(b"\xe9.jsonl")))
+    out, page = tmp_path / "r.json", tmp_path / "r.md"
+    assert run(capfd, *base, "--limit", 2, "--out", out, "--markdown", page)[0] == 0
+    assert Path(json.loads(out.read_text())["manifest"]["path"]).is_file()
+    assert r"\udce9.jsonl" in page.read_text()
+
+
+def test_options_before_a_command_of_its_own_are_not_left_aside(
+    capfd: pytest.CaptureFixture[str], manifest: Path
+) -> None:
+    code, _, err = run(
+        capfd, "eval", "--model", "demo", "calibrate", "--manifest", manifest, "--dry-run"
+    )
+    assert (code, "expected --model after calibrate" in err) == (2, True)

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -48,6 +51,17 @@ def test_words_on_stdout_and_the_rest_on_stderr(run: Run, base: list[object]) ->
     assert out.strip()
     assert "Who?" in err and "What?" in err
     assert "Who?" not in out
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file names are UTF-8")
+def test_a_model_may_lie_in_a_folder_that_is_not_named_in_utf8(
+    run: Run, base: list[object], pair: Path, tmp_path: Path
+) -> None:
+    base[2] = shutil.copytree(pair, tmp_path / os.fsdecode(b"caf\xe9"))
+    Image.new("RGB", (56, 56)).save(tmp_path / "black.png")
+    code, out, _ = run(*base, "--image", tmp_path / "black.png", "--ask", "Who?", "--json")
+    assert code == 0
+    assert Path(json.loads(out)["model"]["path"]).parent == base[2]
 
 
 def test_the_json_document(run: Run, base: list[object], pair: Path, tmp_path: Path) -> None:
@@ -221,6 +235,9 @@ def test_a_deadline_is_kept_and_said(run: Run, base: list[object]) -> None:
     [
         ([], 2, "UsageError"),
         (["--video", "a.mp4", "--image", "b.png"], 2, "UsageError"),
+        (["--image", "b.png", "--start", 1], 2, "UsageError"),
+        (["--camera", "0", "--frames", 4], 2, "UsageError"),
+        (["--video", "a.mp4", "--seconds", 5], 2, "UsageError"),
         (["--video", "nowhere.mp4"], 3, "MediaNotFoundError"),
         (["--video", __file__], 4, "MediaError"),
         (["--image", CLIP.parent / "run.py"], 4, "MediaError"),

@@ -1,6 +1,10 @@
 """What commands print."""
 
+import io
+import json
+import os
 import re
+import sys
 import time
 
 import pytest
@@ -33,3 +37,20 @@ def test_a_bar_tells_rate_and_time_left_on_a_terminal_alone(
         assert bool(drawn) == wanted
     assert "quantize" in drawn and "3.0/8.0 MiB" in drawn
     assert re.search(r"[\d.]+ .?B/s", drawn) and re.search(r"\d:\d\d:\d\d", drawn)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_json_is_json_whatever_stdout_can_say(
+    encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding)
+    monkeypatch.setattr(sys, "stdout", stdout)
+    document = {"path": os.fsdecode(b"caf\xe9.mp4"), "text": "有人在看书 😀"}
+    Output().line(document)
+    assert isinstance(stdout.buffer, io.BytesIO)
+    assert json.loads(stdout.buffer.getvalue().decode(encoding)) == document
+
+
+def test_a_table_shows_brackets_as_they_were_written(capsys: pytest.CaptureFixture[str]) -> None:
+    Output().table(("rule",), [("The [front] door is open [/b] :smile:",)])
+    assert "The [front] door is open [/b] :smile:" in capsys.readouterr().out

@@ -63,10 +63,12 @@ def test_the_command_reference_is_what_help_says() -> None:
 
 
 def named(page: Path) -> list[list[str]]:
-    """The words after each `miloco-edge` that a page would have typed."""
+    """The words after each `miloco-edge` that a page would have typed, and in `infer --json`."""
     text = page.read_text(encoding="utf-8")
     blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.M | re.S)
-    code = "\n".join([*blocks, *re.findall(r"`([^`\n]+)`", text)]).replace("\\\n", " ")
+    inline = re.findall(r"`([^`\n]+)`", text)
+    short = [f"miloco-edge {c}" for c in inline if c.partition(" -")[0] in COMMANDS and " -" in c]
+    code = "\n".join([*blocks, *inline, *short]).replace("\\\n", " ")
     return [typed.split() for typed in re.findall(r"(?:^|\s|bin/)miloco-edge +([^#|;`)\n]+)", code)]
 
 
@@ -83,7 +85,7 @@ def test_every_command_and_option_that_is_named_exists(page: Path) -> None:
                 break  # `bench MODEL`: a group that is a command as well
             command, words = found, words[1:]
         known = {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
-        options = {word.partition("=")[0] for word in words if word.startswith("--")}
+        options = {word.partition("=")[0] for word in words if re.match("--?[a-z]", word)}
         assert options <= {*known, "--help"}, f"{page.name}: {words}"
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks.synthesize import TINY, synthesize
 from miloco_edge import Engine
@@ -64,6 +65,13 @@ def test_other_vocabularies_are_refused(pair: Path, tmp_path: Path) -> None:
         compare(pair, pair, [])
     with pytest.raises(MediaNotFoundError):
         compare(pair, pair, [Sample(tmp_path / "none.mp4", "?")], threads=1, context=2048)
+
+
+def test_media_may_be_a_folder_of_frames(pair: Path, tmp_path: Path) -> None:
+    for i in range(4):
+        Image.new("RGB", (112, 84), (60 * i, 0, 0)).save(tmp_path / f"{i}.png")
+    found = compare(pair, pair, [Sample(tmp_path, "Red?", "yes")], threads=1, context=2048)
+    assert found.reference.prefill_tokens > 0
 
 
 def test_the_command(

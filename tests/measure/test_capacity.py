@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from miloco_edge import Clip, Engine
+from miloco_edge.llama import VisionEncoder
 from miloco_edge.measure.capacity import (
     MOST_CAMERAS,
     Held,
@@ -13,7 +14,7 @@ from miloco_edge.measure.capacity import (
     most_cameras,
     with_rules,
 )
-from miloco_edge.measure.stages import Sample, Stages, Workload
+from miloco_edge.measure.stages import Sample, Stages, Workload, measure_window
 
 
 def sample(total_s: float, *, unanswered: bool = False) -> Sample:
@@ -83,3 +84,21 @@ def test_measured_on_an_engine(engine: Engine, clip: Clip) -> None:
     # Nobody decides within a microsecond, so nothing is promised, and nothing tried.
     assert [held.cameras for held in capacity.held] == [0, 0]
     assert capacity.trials == ()
+
+
+def test_no_window_is_known_from_a_measurement_before(
+    engine: Engine, clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fresh() -> Clip:
+        return Clip.from_frames([frame.pixels.copy() for frame in clip.frames], fps=2.0)
+
+    workload = Workload(fresh, visual_tokens=128)
+    for number in range(5):
+        measure_window(engine, workload, number)
+    encoded = []
+    real = VisionEncoder.encode
+    monkeypatch.setattr(
+        VisionEncoder, "encode", lambda *given: encoded.append(given) or real(*given)
+    )
+    measure_capacity(engine, workload, 1e-6, windows=2, rules=(1, 2), intervals_s=(5.0,))
+    assert len(encoded) == 5 * 2  # pairs

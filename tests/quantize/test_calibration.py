@@ -138,7 +138,7 @@ def test_a_manifest_gives_questions_stretches_and_targets(
         {"media": "ball.mp4", "start": 0, "end": 2, "question": "Who?", "target": "A man"},
         {"media": "ball.mp4", "start": 0, "end": 2, "question": "What?", "target": None},
         {"media": "ball.mp4", "start": 2, "end": None, "question": "Who?", "target": True},
-        {"media": "0.png", "question": "What?"},
+        {"media": "0.png", "question": "What?", "target": ["a cat", "cat"]},
     ]
     manifest = clips / "clips.jsonl"
     manifest.write_text("\n".join(json.dumps(line) for line in lines) + "\n\n")
@@ -146,7 +146,7 @@ def test_a_manifest_gives_questions_stretches_and_targets(
     assert first == Item(
         clips / "ball.mp4", "ball.mp4", (Ask("Who?", "A man"), Ask("What?")), 0.0, 2.0
     )
-    assert (second.asks, third.asks) == ((Ask("Who?", "true"),), (Ask("What?"),))
+    assert (second.asks, third.asks) == ((Ask("Who?", "true"),), (Ask("What?", "a cat"),))
     long = [{**line, "target": "A man " * 40} if line["question"] == "Who?" else line
             for line in lines]  # fmt: skip
     short = run(pair, tmp_path / "a.gguf", clips=manifest)

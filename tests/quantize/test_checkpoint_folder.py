@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,13 @@ def test_name_and_revision_come_from_the_hubs_cache(tmp_path: Path) -> None:
     assert (checkpoint.name, checkpoint.revision) == ("MiMo-VL-7B-RL-2508", commit)
     elsewhere = open_checkpoint(synthesize(tmp_path / "mine", TINY))
     assert (elsewhere.name, elsewhere.revision) == ("mine", None)
+
+
+def test_the_folder_above_has_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = synthesize(tmp_path / "mine", TINY)
+    (folder / "sub").mkdir()
+    monkeypatch.chdir(folder / "sub")
+    assert open_checkpoint(Path("..")).name == "mine"
 
 
 @pytest.mark.parametrize(
@@ -110,6 +118,14 @@ def test_an_index_that_contradicts_its_shards_is_refused(
     folder = synthesize(tmp_path / "tiny", TINY, shards=3)
     edit(folder / INDEX, change)
     with pytest.raises(CheckpointError, match=says):
+        open_checkpoint(folder)
+
+
+def test_weights_saved_twice_are_refused(tmp_path: Path) -> None:
+    """transformers takes the one file, and the shards beside it may be older."""
+    folder = synthesize(tmp_path / "tiny", TINY, shards=3)
+    shutil.copy(synthesize(tmp_path / "newer", TINY) / "model.safetensors", folder)
+    with pytest.raises(CheckpointError, match="got both"):
         open_checkpoint(folder)
 
 

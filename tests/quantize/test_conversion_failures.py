@@ -198,6 +198,31 @@ def test_a_disk_that_fills_up_leaves_nothing(
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_a_disk_that_is_full_at_the_manifest_leaves_nothing(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 0
+
+    def fsync(file: int) -> None:
+        nonlocal count
+        count += 1
+        if count == 3:  # both files of the pair are on the disk
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(outputs.os, "fsync", fsync)
+    with pytest.raises(OSError, match="No space left"):
+        quantize(checkpoint, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file names are UTF-8")
+def test_a_folder_need_not_be_named_in_utf8(checkpoint: Path, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    made = quantize(shutil.copytree(checkpoint, folder / "tiny"), folder / "out")
+    written = json.loads((folder / "out" / "tiny-q4_0.manifest.json").read_text())
+    assert written["source"]["path"] == made.source.path == str(folder / "tiny")
+
+
 @pytest.mark.parametrize("at", [1, 2, 3])
 def test_files_are_named_all_or_none(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int

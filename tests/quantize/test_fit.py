@@ -362,3 +362,11 @@ def test_an_impossible_budget_is_refused_input(
     err = capsys.readouterr().err
     assert "expected a budget of at least" in err and "hint: give a larger --budget" in err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_budget_overrides_a_recipe_that_is_configured(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MILOCO_EDGE_QUANTIZE_RECIPE", "q4_k_m")
+    options = ("--budget", "5MiB", "--device", "x86", "--out", tmp_path, "--dry-run")
+    assert run(checkpoint, *options) == 0

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from huggingface_hub.utils.tqdm import enable_progress_bars
 
 from miloco_edge.cli.main import main
 from tests.registry.conftest import cache as cache
@@ -101,6 +102,20 @@ def test_a_repository_is_fetched_once_and_gives_its_name_and_commit(
         "Camera-VL-2B-q4_0.gguf", "mmproj-Camera-VL-2B-bf16.gguf",
     ]  # fmt: skip
     assert len(hub.downloads("model.safetensors")) == 1
+
+
+def test_where_no_bar_may_be_drawn_fetching_draws_none(
+    hub: Hub,
+    files: dict[str, bytes],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    enable_progress_bars()
+    monkeypatch.setenv("TQDM_POSITION", "-1")  # as if stderr were a terminal
+    hub.add("someone/Camera-VL-2B", files, licence="apache-2.0")
+    assert run("someone/Camera-VL-2B", "--out", tmp_path / "out", "--json") == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_offline_nothing_is_fetched(

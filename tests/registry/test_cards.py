@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,15 @@ def test_package_data_wins_in_a_wheel(tmp_path: Path, monkeypatch: pytest.Monkey
     assert cards.cards_folder() == tmp_path / "models"
     (tmp_path / "miloco_edge" / "_models").mkdir(parents=True)
     assert cards.cards_folder() == tmp_path / "miloco_edge" / "_models"
+
+
+def test_a_wheel_holds_every_card_and_nothing_that_was_quantized_beside_them() -> None:
+    root = Path(__file__).parents[2]
+    project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))
+    held = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    wanted = {path.name for path in (root / "models").glob("*.toml")} | {"demo"}
+    assert held == {f"models/{name}": f"miloco_edge/_models/{name}" for name in wanted}
+    assert "models/*.gguf" in (root / ".dockerignore").read_text().splitlines()
 
 
 @pytest.mark.parametrize(
