@@ -107,7 +107,7 @@ class Hub(Outlets):
         states = self.journal.last_states()
         self._cameras.furnish(self.home)
         for watch in self._cameras:
-            watch.remember(states, self.clock.epoch_s)
+            watch.remember(states, self.clock.epoch_s, self.clock.steady())
         self._loop.start()
 
     def close(self) -> None:

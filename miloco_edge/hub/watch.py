@@ -210,17 +210,24 @@ class Watch:
         return told
 
     def remember(
-        self, states: Mapping[tuple[str, str], tuple[str, float, float]], epoch_s: float
+        self,
+        states: Mapping[tuple[str, str], tuple[str, float, float]],
+        epoch_s: float,
+        now: float,
     ) -> None:
-        """Take over what an earlier run told last, so that it is not told again."""
+        """Take over what an earlier run told last, so that it is not told again.
+
+        A clock that is behind after the start must not have its times lie ahead: durations count
+        from now on then.
+        """
         for rule in self.rules:
             state, told, since = states.get((self.camera, rule.id), ("", 0.0, 0.0))
             if state in ("on", "off", "fired"):
                 on = state == "on"
                 self.memories[rule.id] = Memory(
                     on=on,
-                    since_s=since - epoch_s,
-                    told_s=None if state == "off" else told - epoch_s,
+                    since_s=min(since - epoch_s, now),
+                    told_s=None if state == "off" else min(told - epoch_s, now),
                 )
 
     def inherit(self, older: Watch) -> None:

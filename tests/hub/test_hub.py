@@ -226,6 +226,18 @@ def test_after_a_restart_nothing_is_told_twice(tmp_path: Path) -> None:
         until(lambda: states(told) == ["on", "off"])
 
 
+def test_a_state_told_by_a_clock_that_ran_ahead_ends_all_the_same(tmp_path: Path) -> None:
+    told: list[Event] = []
+    for level, ahead_s in ((200, 0.0), (40, -3600.0)):
+        clock = Clock(wall=lambda ahead_s=ahead_s: time.time() + ahead_s)
+        with (
+            Camera(level=level) as camera,
+            Hub(home(tmp_path), FakeEngine(), sources={"hall": camera}, clock=clock) as hub,
+        ):
+            hub.on_event(told.append)
+            until(lambda level=level: states(told) == ["on", "off"][: 1 + (level == 40)])
+
+
 def test_an_idle_model_is_unloaded(tmp_path: Path) -> None:
     engine = FakeEngine()
     settings = home(
