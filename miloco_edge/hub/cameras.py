@@ -35,7 +35,7 @@ class Cameras:
         for name in changed:
             if name in self.feeds:
                 self.feeds.pop(name).close(0)
-        older = {(watch.camera, watch.zone): watch for watch in self}
+        older = self.watches
         for name, settings in home.cameras.items():
             if name not in self.feeds:
                 source = self._sources.get(name) or source_for(settings)
@@ -44,7 +44,7 @@ class Cameras:
         self.watches = {name: [] for name in home.cameras}
         for watch in watches(home):
             self.watches[watch.camera].append(watch)
-            if (before := older.get((watch.camera, watch.zone))) is not None:
+            for before in older.get(watch.camera, ()):
                 watch.inherit(before)
         intervals = {name: settings.interval_s for name, settings in home.cameras.items()}
         self.table = Timetable(intervals, self._clock.steady())
