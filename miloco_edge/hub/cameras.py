@@ -18,6 +18,8 @@ class Cameras:
 
     def __init__(self, sources: Mapping[str, Source], clock: Clock) -> None:
         self.feeds: dict[str, Feed] = {}
+        self.began_s: dict[str, float] = {}
+        """Since when each has been watched."""
         self.watches: dict[str, list[Watch]] = {}
         self.table = Timetable({}, clock.steady())
         self._sources, self._clock = sources, clock
@@ -41,6 +43,7 @@ class Cameras:
                 source = self._sources.get(name) or source_for(settings)
                 self.feeds[name] = feed_for(settings, source, self._clock.steady)
                 self.feeds[name].start()
+                self.began_s[name] = self._clock.steady()
         self.watches = {name: [] for name in home.cameras}
         for watch in watches(home):
             self.watches[watch.camera].append(watch)

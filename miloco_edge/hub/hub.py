@@ -75,7 +75,7 @@ class Hub(Outlets):
         self._cameras = Cameras(sources or {}, self.clock)
         self._loop = Loop(self._tick, self._wait_s)
         now = self.clock.steady()
-        self._began_s = self._second = now
+        self._second = now
         self._scheduler = Scheduler[Look | Asked](slots=engine.slots)
         self._overload = Overload(now, slots=engine.slots)
         self._tokens = HourlyTokens()
@@ -209,7 +209,7 @@ class Hub(Outlets):
             if not on_duty:
                 continue
             watch.forced |= force  # until there is a new window: this turn may have none
-            reason = watch.blind(status, self._began_s, now)
+            reason = watch.blind(status, self._cameras.began_s[camera], now)
             if reason is not None:
                 self._decided(watch, unseen(on_duty, reason), now, None)
                 continue

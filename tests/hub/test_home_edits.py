@@ -12,9 +12,11 @@ import pytest
 
 from miloco_edge.errors import ConfigError, MilocoEdgeError
 from miloco_edge.hub import config
+from miloco_edge.hub.clock import Clock
 from miloco_edge.hub.event import Event
 from miloco_edge.hub.hub import Hub
 from miloco_edge.hub.settings import MqttSink
+from miloco_edge.video.played import Pushed
 from tests.hub.home import Camera, FakeEngine, states, until
 
 HOME = """
@@ -71,6 +73,22 @@ def test_a_rule_that_is_edited_while_it_is_on_ends_once(hub: Hub) -> None:
     hub.reload()
     hub.camera.show(40)  # type: ignore[attr-defined]
     until(lambda: states(events) == ["on", "off"])
+
+
+def test_a_new_camera_is_not_missed_before_it_could_connect(tmp_path: Path) -> None:
+    path, events, hours = tmp_path / "home.toml", list[Event](), [0.0]
+    path.write_text(HOME)
+    clock = Clock(steady=lambda: time.monotonic() + 3600 * hours[0])
+    sources = {"hall": Pushed("hall"), "porch": Pushed("porch")}
+    with Hub(config.read(path), FakeEngine(), sources=sources, clock=clock) as hub:
+        hub.on_event(events.append)
+        hours[0] = 1.0
+        until(lambda: events)
+        path.write_text(HOME.replace("[gate]", "[camera.porch]\nsource = 1\n[gate]"))
+        path.write_text(path.read_text().replace('["hall"]', '["hall", "porch"]'))
+        assert hub.reload().cameras == {"porch"}
+        time.sleep(0.6)
+    assert [(event.camera, event.reason) for event in events] == [("hall", "stale")]
 
 
 def test_a_rule_that_is_gone_is_no_longer_told(hub: Hub) -> None:
