@@ -231,7 +231,7 @@ class Hub(Outlets):
             if isinstance(started, Question):
                 asked = started.work
                 assert isinstance(asked, Asked)
-                clip = shown(asked.camera, self.home.cameras, self._cameras.feeds)
+                clip = shown(asked.camera, self.home.cameras, self._cameras, now)
                 pending: Pending[Any] = asked.begin(self.engine, clip)
             else:
                 pending = self._begin_look(started, now)

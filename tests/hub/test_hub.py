@@ -135,6 +135,18 @@ def test_a_question_is_answered_about_now(tmp_path: Path) -> None:
         hub.ask(None, "Still there?")
 
 
+def test_a_question_is_not_answered_about_what_a_lost_camera_showed_last(tmp_path: Path) -> None:
+    engine, events = FakeEngine(), list[Event]()
+    with Camera() as camera, Hub(home(tmp_path), engine, sources={"hall": camera}) as hub:
+        hub.on_event(events.append)
+        until(lambda: engine.shown)
+        camera.stopped.set()  # type: ignore[attr-defined]
+        until(lambda: [event.reason for event in events] == ["stale"])
+        with pytest.raises(NotFoundError, match="stale"):
+            hub.ask("hall", "Is anybody there?").result(5)
+    assert not engine.asked
+
+
 def test_a_burst_of_questions_does_not_stop_the_rules(tmp_path: Path) -> None:
     engine = FakeEngine(seconds=0.01)
     events: list[Event] = []
