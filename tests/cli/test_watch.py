@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -195,7 +197,7 @@ def test_an_edit_is_taken_over_beside_a_model_that_is_not_the_homes(
 
 
 def test_an_edit_is_taken_over_or_refused_with_its_line(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "home.toml"
     path.write_text(HOME)
@@ -214,6 +216,14 @@ def test_an_edit_is_taken_over_or_refused_with_its_line(
         assert set(hub.home.rules) == {"lit", "empty"}
         edited.look(Output())
         assert capfd.readouterr().err == "", "it is said once"
+        for error, said in (
+            (PermissionError(errno.EACCES, "Permission denied", str(path)), "Permission denied"),
+            (TimeoutError("got no answer"), "got no answer"),
+        ):
+            path.touch()
+            monkeypatch.setattr(hub, "reload", Mock(side_effect=error))
+            edited.look(Output())
+            assert said in capfd.readouterr().err
 
 
 def test_the_journal_is_queried(
