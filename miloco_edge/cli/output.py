@@ -43,7 +43,10 @@ class Output:
         for row in rows:
             table.add_row(*row)
         width = None if sys.stdout.isatty() else 10_000  # a file or a pipe has no edge to wrap at
-        Console(file=sys.stdout, highlight=False, soft_wrap=True, width=width).print(table)
+        console = Console(  # what stands in brackets or between colons is the user's own text
+            file=sys.stdout, markup=False, emoji=False, highlight=False, soft_wrap=True, width=width
+        )
+        console.print(table)
 
     def note(self, text: str, *, newline: bool = True, dim: bool = False) -> None:
         """Say something beside the data, on stderr; silent with -q."""
