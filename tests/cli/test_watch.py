@@ -247,6 +247,7 @@ def test_the_journal_is_queried(
     assert run(["journal", "--config", str(home), "--until", "2h"]) == 0
     assert "Someone" not in capfd.readouterr().out
     assert run(["journal", "--config", str(home), "--since", "soon"]) == 2
+    assert run(["journal", "--config", str(home), "--since", "8:00:30"]) == 0
 
 
 def test_the_live_view_shows_what_there_is() -> None:
@@ -264,10 +265,11 @@ def test_the_live_view_shows_what_there_is() -> None:
         RuleStatus("tv", "The TV is on", False, None),
     )
     seen = ViewStatus("hall", "sofa", FeedStatus("live"), "look:motion", {}, 1.25, rules)
+    lost = FeedStatus("lost", error="http://[fd00::7]/: no answer")
     status = Status(
         "demo",
         "ready",
-        (seen,),
+        (seen, ViewStatus("porch", None, lost, None, {}, None, rules[1:])),
         1,
         2,
         Counts(),
@@ -284,5 +286,6 @@ def test_the_live_view_shows_what_there_is() -> None:
     for shown in (
         "hall/sofa", "Someone is [reading]", "0.90", "1.2 s", "look:motion", "live", "reading: on",
         "load 50%", "1234 tokens", "frames x0.5", "disk is full", "sink mqtt: no",
+        "http://[fd00::7]/: no answer",
     ):  # fmt: skip
         assert shown in text, shown
