@@ -134,20 +134,27 @@ class Journal:
             return event
         return replace(event, evidence=replace(event.evidence, frame=str(path)))
 
-    def last_states(self) -> dict[tuple[str, str], tuple[str, float, float]]:
-        """By camera and rule: the last of on, off and fired, when it was told, and since when."""
+    def last_states(self) -> dict[tuple[str, str], tuple[str, float, float, bool]]:
+        """By camera and rule: the last of on, off and fired, when it was told, since when, and
+        whether unknown was told after it."""
         try:
             with self._lock:
                 rows = self._database.execute(
                     "SELECT camera, rule, state, max(time), document FROM events "
                     "WHERE state != 'unknown' GROUP BY camera, rule"
                 ).fetchall()
+                blind = self._database.execute(
+                    "SELECT camera, rule, max(time) FROM events "
+                    "WHERE state = 'unknown' GROUP BY camera, rule"
+                ).fetchall()
         except sqlite3.Error as error:
             log.error("%s: expected what was told last, got: %s", self.path, error)
             return {}
+        unknown = {(camera, rule): time_ for camera, rule, time_ in blind}
         return {
-            (camera, rule): (state, time_, epoch(json.loads(document)["since"]))
+            key: (state, time_, epoch(json.loads(document)["since"]), unknown.get(key, 0.0) > time_)
             for camera, rule, state, time_, document in rows
+            for key in ((camera, rule),)
         }
 
     def prune(self, now: float | None = None) -> None:

@@ -211,7 +211,7 @@ class Watch:
 
     def remember(
         self,
-        states: Mapping[tuple[str, str], tuple[str, float, float]],
+        states: Mapping[tuple[str, str], tuple[str, float, float, bool]],
         epoch_s: float,
         now: float,
     ) -> None:
@@ -221,13 +221,14 @@ class Watch:
         from now on then.
         """
         for rule in self.rules:
-            state, told, since = states.get((self.camera, rule.id), ("", 0.0, 0.0))
+            state, told, since, blind = states.get((self.camera, rule.id), ("", 0.0, 0.0, False))
             if state in ("on", "off", "fired"):
                 on = state == "on"
                 self.memories[rule.id] = Memory(
                     on=on,
                     since_s=min(since - epoch_s, now),
                     told_s=None if state == "off" else min(told - epoch_s, now),
+                    blind_s=now if blind else None,
                 )
 
     def inherit(self, older: Watch) -> None:

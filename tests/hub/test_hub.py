@@ -238,6 +238,25 @@ def test_after_a_restart_nothing_is_told_twice(tmp_path: Path) -> None:
         until(lambda: states(told) == ["on", "off"])
 
 
+def test_what_was_unknown_before_a_restart_is_seen_again_after_it(tmp_path: Path) -> None:
+    told: list[Event] = []
+    with (
+        Camera(level=200) as camera,
+        Hub(home(tmp_path), FakeEngine(), sources={"hall": camera}) as hub,
+    ):
+        hub.on_event(told.append)
+        until(lambda: told)
+        camera.stopped.set()  # type: ignore[attr-defined]
+        until(lambda: states(told) == ["on", "unknown"])
+    with (
+        Camera(level=200) as camera,
+        Hub(home(tmp_path), FakeEngine(), sources={"hall": camera}) as hub,
+    ):
+        hub.on_event(told.append)
+        until(lambda: len(told) > 2)
+    assert [(e.state, e.reason) for e in told[2:]] == [("on", "seen_again")]
+
+
 def test_a_state_told_by_a_clock_that_ran_ahead_ends_all_the_same(tmp_path: Path) -> None:
     told: list[Event] = []
     for level, ahead_s in ((200, 0.0), (40, -3600.0)):
