@@ -65,8 +65,16 @@ class Lines:
 
     def send(self, event: Event) -> None:
         """Append the line."""
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(event.document(), ensure_ascii=False) + "\n")
+        left = (json.dumps(event.document(), ensure_ascii=False) + "\n").encode()
+        with self._path.open("ab", buffering=0) as file:
+            end = file.tell() if file.seekable() else None
+            try:
+                while left:
+                    left = left[file.write(left) :]
+            except OSError:
+                if end is not None:
+                    file.truncate(end)  # half a line on a full disk would spoil the next one too
+                raise
 
     def close(self) -> None:
         """Nothing is open."""
