@@ -210,6 +210,8 @@ class Journal:
             if self.error is None:
                 log.error("%s: expected to write, got: %s; the hub goes on", self.path, error)
             self.error = str(error)
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CORRUPT:
+                self._begin_anew(error)
             return False
         if self.error is not None:
             log.warning("%s: written again; %d events were lost", self.path, self.lost)
@@ -229,12 +231,24 @@ class Journal:
                     "home.toml puts it elsewhere",
                 ) from error
             # A hub that does not start because of its diary watches nobody.
-            aside = self.path.with_name(f"{self.path.name}.damaged-{time.time():.0f}")
-            log.error("%s: expected a journal, got: %s; moved to %s", self.path, error, aside.name)
-            self.path.rename(aside)
-            for suffix in ("-wal", "-shm"):
-                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+            self._move_aside(error)
             return self._connect()
+
+    def _begin_anew(self, error: sqlite3.Error) -> None:
+        """The damage showed only now: what waits goes to a new file with the next commit."""
+        try:
+            self._move_aside(error)
+            self._database.close()  # takes its WAL with it: before there is another
+            self._database = self._connect()
+        except (sqlite3.Error, OSError) as again:
+            log.error("%s: expected to begin anew, got: %s", self.path, again)
+
+    def _move_aside(self, error: sqlite3.Error) -> None:
+        aside = self.path.with_name(f"{self.path.name}.damaged-{time.time():.0f}")
+        log.error("%s: expected a journal, got: %s; moved to %s", self.path, error, aside.name)
+        self.path.rename(aside)
+        for suffix in ("-wal", "-shm"):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 
     def _connect(self) -> sqlite3.Connection:
         database = sqlite3.connect(self.path, timeout=5.0, check_same_thread=False)
