@@ -21,6 +21,7 @@ from miloco_edge.cli.watch import _Edited
 from miloco_edge.hub import config
 from miloco_edge.hub.hub import Hub
 from miloco_edge.hub.journal import query
+from miloco_edge.hub.replay import replay
 from miloco_edge.video.played import Pushed
 from tests.hub.home import FakeEngine
 from tests.hub.test_home_edits import HOME
@@ -90,6 +91,13 @@ def test_rules_are_replayed_over_a_recording(
     assert run(arguments[:-1]) == 0
     assert len(capfd.readouterr().out.splitlines()) == len(first), "the same, for people"
     assert run([*arguments, "--camera", "cellar"]) == 2
+
+
+def test_a_recording_shorter_than_a_window_is_one_window(recording: Path, tmp_path: Path) -> None:
+    path, engine = tmp_path / "home.toml", FakeEngine()
+    path.write_text(HOME.replace("seconds = 0.2", "seconds = 60"))
+    list(replay(config.read(path), engine, recording, "hall"))
+    assert [len(clip.frames) for clip, *_ in engine.shown] == [30]
 
 
 def spawn(home: Path, stderr: int = subprocess.DEVNULL, *options: str) -> subprocess.Popen[str]:
