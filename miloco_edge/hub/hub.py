@@ -47,6 +47,7 @@ SinkKinds = Mapping[type, Callable[["Hub", Any], Sink]]
 
 _TICK_S = 0.25
 _NO_TIME_S = 1e-3
+_DAY_S = 86400.0
 
 
 class Hub(Outlets):
@@ -75,7 +76,7 @@ class Hub(Outlets):
         self._cameras = Cameras(sources or {}, self.clock)
         self._loop = Loop(self._tick, self._wait_s)
         now = self.clock.steady()
-        self._second = now
+        self._second = self._day = now
         self._scheduler = Scheduler[Look | Asked](slots=engine.slots)
         self._overload = Overload(now, slots=engine.slots)
         self._tokens = HourlyTokens()
@@ -193,6 +194,9 @@ class Hub(Outlets):
             demands = (watch.demand() for watch in self._cameras)
             if self._overload.foresee([demand for demand in demands if demand is not None]):
                 log.info("intervals are %.4g times as long", self._overload.level.interval)
+        if now - self._day >= _DAY_S:
+            self._day = now
+            self.journal.prune()  # also where nothing comes that would have it pruned
         if self._overload.update(now):
             log.warning("load %.0f %%: %s", 100 * self._overload.load, self._overload.level)
         idle_s = self.home.engine.unload_after_s

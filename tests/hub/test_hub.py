@@ -18,7 +18,9 @@ from miloco_edge.hub.journal import query
 from miloco_edge.hub.rules import Rule
 from miloco_edge.hub.scheduler import MAX_QUESTIONS
 from miloco_edge.hub.settings import EngineSettings
+from miloco_edge.video.played import Pushed
 from tests.hub.home import DOWN, RULE, Camera, FakeEngine, home, states, until
+from tests.hub.test_journal import event
 
 
 def test_a_state_begins_and_ends_once_and_is_journalled(tmp_path: Path) -> None:
@@ -267,6 +269,16 @@ def test_a_state_told_by_a_clock_that_ran_ahead_ends_all_the_same(tmp_path: Path
         ):
             hub.on_event(told.append)
             until(lambda level=level: states(told) == ["on", "off"][: 1 + (level == 40)])
+
+
+def test_what_is_too_old_goes_though_nothing_new_comes(tmp_path: Path) -> None:
+    days = [0.0]
+    clock = Clock(steady=lambda: time.monotonic() + 86400 * days[0])
+    with Hub(home(tmp_path), FakeEngine(), sources={"hall": Pushed("hall")}, clock=clock) as hub:
+        hub.journal.commit([replace(event(1), time=time.time() - 31 * 86400)])
+        assert len(list(query(hub.journal.path))) == 1
+        days[0] = 1.01
+        until(lambda: "id1" not in [row["id"] for row in query(hub.journal.path)])
 
 
 def test_an_idle_model_is_unloaded(tmp_path: Path) -> None:
