@@ -79,14 +79,18 @@ def watch_command(
 
 def _watch(output: Output, hub: Hub) -> NoReturn:
     newest: deque[Event] = deque(maxlen=8)
+    broken: list[BrokenPipeError] = []
     live = not output.as_json and sys.stdout.isatty()
 
     def tell(event: Event) -> None:
         newest.append(event)
-        if output.as_json:
-            output.line(event.document())
-        elif not live:
-            output.text(sentence(event))
+        try:
+            if output.as_json:
+                output.line(event.document())
+            elif not live:
+                output.text(sentence(event))
+        except BrokenPipeError as error:  # in the sink's thread, where it would end nothing
+            broken.append(error)
 
     hub.on_event(tell)
     edited = _Edited(hub)
@@ -95,6 +99,8 @@ def _watch(output: Output, hub: Hub) -> NoReturn:
         waited = 0.0
         while True:
             time.sleep(_REFRESH_S)
+            if broken:
+                raise broken[0]
             waited += _REFRESH_S
             if waited >= _LOOK_AT_FILE_S:
                 waited = 0.0

@@ -17,13 +17,13 @@ import pytest
 
 from miloco_edge.cli.main import main
 from miloco_edge.cli.output import Output
-from miloco_edge.cli.watch import _Edited
+from miloco_edge.cli.watch import _Edited, _watch
 from miloco_edge.hub import config
 from miloco_edge.hub.hub import Hub
 from miloco_edge.hub.journal import query
 from miloco_edge.hub.replay import replay
 from miloco_edge.video.played import Pushed
-from tests.hub.home import FakeEngine
+from tests.hub.home import Camera, FakeEngine
 from tests.hub.test_home_edits import HOME
 
 SHAPE = (240, 320)
@@ -232,6 +232,22 @@ def test_an_edit_is_taken_over_or_refused_with_its_line(
             monkeypatch.setattr(hub, "reload", Mock(side_effect=error))
             edited.look(Output())
             assert said in capfd.readouterr().err
+
+
+def test_it_ends_once_nobody_reads_what_it_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "home.toml"
+    path.write_text(HOME)
+    monkeypatch.setattr(Output, "line", Mock(side_effect=BrokenPipeError))
+    monkeypatch.setattr("miloco_edge.cli.watch._LOOK_AT_FILE_S", 8.0)
+    monkeypatch.setattr(_Edited, "look", Mock(side_effect=AssertionError("it goes on")))
+    with (
+        Camera(level=200) as camera,
+        Hub(config.read(path), FakeEngine(), sources={"hall": camera}) as hub,
+        pytest.raises(BrokenPipeError),
+    ):
+        _watch(Output(as_json=True), hub)
 
 
 def test_the_journal_is_queried(
