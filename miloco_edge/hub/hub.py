@@ -167,7 +167,7 @@ class Hub(Outlets):
             self._loop.call(lambda: self._refurnish(home, changes))
             # A sink may take a second to leave: not in the hub's thread, which waits for none.
             for name in changes.sinks:
-                self.remove_sink(name)
+                self.remove_sink(name, self.journal)
             for name in changes.sinks & home.sinks.keys():
                 self._add_sink(home.sinks[name])
             log.info("taken over from %s: %s", home.path, changes)

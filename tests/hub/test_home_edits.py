@@ -102,6 +102,19 @@ def test_a_rule_that_is_gone_is_no_longer_told(hub: Hub) -> None:
     assert not events and hub.status().views == ()
 
 
+def test_a_sink_that_is_called_as_a_callback_is(hub: Hub) -> None:
+    events: list[Event] = []
+    hub.on_event(events.append)
+    for name in ("one", "other"):
+        sink = f'[sink.callback]\nkind = "lines"\npath = "{name}.jsonl"\n'
+        hub.home.path.write_text(HOME + sink)
+        assert hub.reload().sinks == {"callback"}
+    assert len(hub.outlets) == 2
+    hub.camera.show(200)  # type: ignore[attr-defined]
+    until(lambda: states(events) == ["on"])
+    until((hub.home.path.parent / "other.jsonl").exists)
+
+
 def test_a_sink_that_is_slow_to_leave_holds_up_nobody(tmp_path: Path) -> None:
     leaving, release = threading.Event(), threading.Event()
 
