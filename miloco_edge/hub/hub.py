@@ -11,7 +11,7 @@ and the sinks have threads of their own, and it waits for none of them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -24,6 +24,7 @@ from miloco_edge.hub import config, zoom
 from miloco_edge.hub.cameras import Cameras
 from miloco_edge.hub.clock import Clock
 from miloco_edge.hub.connect import engine_for, sink_for
+from miloco_edge.hub.foresight import Demand
 from miloco_edge.hub.journal import Decided, Journal
 from miloco_edge.hub.loop import Loop
 from miloco_edge.hub.outlets import Outlets
@@ -191,8 +192,7 @@ class Hub(Outlets):
             self._second = now
             for watch in self._cameras:
                 self._tell(watch, watch.passed(self._local(), now), None)
-            demands = (watch.demand() for watch in self._cameras)
-            if self._overload.foresee([demand for demand in demands if demand is not None]):
+            if self._overload.foresee([*self._demands(now)]):
                 log.info("intervals are %.4g times as long", self._overload.level.interval)
         if now - self._day >= _DAY_S:
             self._day = now
@@ -203,6 +203,17 @@ class Hub(Outlets):
         idle = idle_s is not None and self._scheduler.idle_s(now) > idle_s
         if idle and self.engine.state == "ready":
             self.engine.unload()
+
+    def _demands(self, now: float) -> Iterator[Demand]:
+        """What comes: off duty, and of a camera that is gone, nothing does."""
+        local = self._local()
+        for watch in self._cameras:
+            status = self._cameras.feeds[watch.camera].status
+            began_s = self._cameras.began_s[watch.camera]
+            if watch.on_duty(local)[0] and watch.blind(status, began_s, now) is None:
+                demand = watch.demand()
+                if demand is not None:
+                    yield demand
 
     def _turn(self, camera: str, *, force: bool = False) -> None:
         """A camera's turn: cut a window for each of its watches, and see what is to be done."""

@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -16,6 +17,7 @@ from miloco_edge.hub.gate import GateSettings
 from miloco_edge.hub.hub import Hub
 from miloco_edge.hub.journal import query
 from miloco_edge.hub.rules import Rule
+from miloco_edge.hub.schedule import Schedule
 from miloco_edge.hub.scheduler import MAX_QUESTIONS
 from miloco_edge.hub.settings import EngineSettings
 from miloco_edge.video.played import Pushed
@@ -196,6 +198,35 @@ def test_overload_is_visible_in_every_event(tmp_path: Path) -> None:
     assert degraded is not None and degraded.reason == "overload"
     assert degraded.used["frames"] < degraded.asked["frames"] == 4
     assert len(engine.shown[-1][0].frames) == 2
+
+
+def test_intervals_are_not_stretched_for_what_does_not_come(tmp_path: Path) -> None:
+    at_night = replace(
+        RULE, id="night", cameras=("porch",), schedule=Schedule.parse("00:00-01:00"), deadline_s=11
+    )
+    gone = replace(RULE, id="gone", cameras=("attic",), deadline_s=11)
+    made = home(
+        tmp_path, RULE, at_night, gone,
+        cameras=("hall", "porch", "attic"), time_zone=ZoneInfo("UTC"),
+    )  # fmt: skip
+    noon = Clock(wall=lambda: 43200.0)
+    with (
+        Camera() as hall,
+        Camera("porch") as porch,
+        Hub(
+            made,
+            FakeEngine(),
+            sources={"hall": hall, "porch": porch, "attic": Pushed("attic")},
+            clock=noon,
+        ) as hub,
+    ):
+        for camera in ("porch", "attic"):
+            hub._cameras.watches[camera][0].takes_s = 10.0
+        time.sleep(2.2)
+        assert hub.status().level.interval == 1
+        hub._cameras.watches["hall"][0].takes_s = 10.0
+        hub._cameras.watches["hall"][0].rules = (replace(RULE, deadline_s=11),)
+        until(lambda: hub.status().level.interval == 2)
 
 
 def test_a_clock_that_is_set_changes_times_of_day_and_nothing_else(tmp_path: Path) -> None:
