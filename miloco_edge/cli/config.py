@@ -48,15 +48,46 @@ def read_config(path: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def check_options(path: Path, command: click.Command, options: dict[str, Any]) -> None:
-    """Raise click.UsageError for an option that the command does not have."""
-    known = {
-        parameter.name
-        for parameter in command.params
-        if isinstance(parameter, click.Option) and parameter.name
-    }
-    for option in options:
-        if option not in known:
+def by_parameter(path: Path, command: click.Command, options: dict[str, Any]) -> dict[str, Any]:
+    """Options, named as on the command line, by the names that click has for them.
+
+    A table within the command's is one of a command of its own, `[camera.probe]`. Raises
+    click.UsageError for an option that the command does not have.
+    """
+    names = {name: option.name for option in _options(command) for name in _names(option)}
+    found: dict[str, Any] = {}
+    for option, value in options.items():
+        inner = command.commands.get(option) if isinstance(command, click.Group) else None
+        if inner is not None and isinstance(value, dict):
+            own = {name.replace("-", "_"): each for name, each in value.items()}
+            found[option] = by_parameter(path, inner, own)
+        elif option in names:
+            found[names[option] or option] = value
+        else:
             raise click.UsageError(
                 f"{path}: [{command.name}] expected an option of the command, got {option}"
             )
+    return found
+
+
+def read_environment(command: click.Command, prefix: str) -> None:
+    """Have each option of a command read the variable that is named as the option is.
+
+    Of itself click reads the one that is named as its parameter: `--config` is `config_path`.
+    """
+    for option in _options(command):
+        if option.envvar is None:
+            option.envvar = [f"{prefix}_{name.upper()}" for name in _names(option)]
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            read_environment(inner, f"{prefix}_{name.upper()}")
+
+
+def _options(command: click.Command) -> list[click.Option]:
+    return [each for each in command.params if isinstance(each, click.Option)]
+
+
+def _names(option: click.Option) -> list[str]:
+    """What an option is called, first of all on the command line."""
+    flags = [flag[2:].replace("-", "_") for flag in option.opts if flag.startswith("--")]
+    return list(dict.fromkeys((*flags, option.name or "")))

@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 import click
 
-from miloco_edge.cli.config import check_options, config_path, read_config
+from miloco_edge.cli.config import by_parameter, config_path, read_config, read_environment
 from miloco_edge.cli.errors import FAILED, INTERRUPTED, report
 from miloco_edge.cli.output import Output
 
@@ -50,6 +50,7 @@ class Commands(click.Group):
             return None
         command = getattr(importlib.import_module(COMMANDS[cmd_name]), f"{cmd_name}_command")
         assert isinstance(command, click.Command)
+        read_environment(command, f"MILOCO_EDGE_{cmd_name.upper()}")
         return command
 
 
@@ -78,7 +79,8 @@ def cli(ctx: click.Context, verbose: int, quiet: bool) -> None:
     ctx.default_map = read_config(config_path())
     command = cli.get_command(ctx, ctx.invoked_subcommand or "")
     if command is not None and command.name in ctx.default_map:
-        check_options(config_path(), command, ctx.default_map[command.name])
+        own = by_parameter(config_path(), command, ctx.default_map[command.name])
+        ctx.default_map = {**ctx.default_map, command.name: own}
     verbosity = -1 if quiet else verbose
     ctx.obj = Output(verbosity=verbosity)
     level = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG)

@@ -64,3 +64,28 @@ def test_a_named_file_must_exist(
 ) -> None:
     code, out = run(tmp_path / "none.toml", monkeypatch, capfd)
     assert (code, out["error"]["type"]) == (3, "FileNotFoundError")
+
+
+def test_options_are_named_as_on_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text('[journal]\nconfig = "a/home.toml"\n[camera.probe]\ntime-out = 1\n')
+    monkeypatch.setenv("MILOCO_EDGE_CONFIG", str(config))
+
+    def ended(*arguments: str) -> str:
+        with pytest.raises(SystemExit):
+            main([*arguments])
+        return capfd.readouterr().err
+
+    assert "at a/home.toml, found no file" in ended("journal")
+    monkeypatch.setenv("MILOCO_EDGE_JOURNAL_CONFIG", "b/home.toml")
+    assert "at b/home.toml, found no file" in ended("journal")
+    assert "[probe] expected an option of the command, got time_out" in ended(
+        "camera", "probe", "0"
+    )
+    config.write_text("[camera.probe]\ntimeout = -1\n")
+    assert "Invalid value for '--timeout'" in ended("camera", "probe", "0")
+    config.write_text("")
+    monkeypatch.setenv("MILOCO_EDGE_CAMERA_PROBE_TIMEOUT", "-1")
+    assert "Invalid value for '--timeout'" in ended("camera", "probe", "0")
