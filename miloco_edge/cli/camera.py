@@ -62,7 +62,8 @@ def probe_command(
         address = address.with_login(user or own[0], password.reveal() if password else own[1])
     found = probe(address, seconds=seconds, timeout_s=timeout_s)
     if save is not None:
-        Image.fromarray(found.picture).save(save)
+        jpeg = save.suffix.lower() in (".jpg", ".jpeg")
+        Image.fromarray(found.picture).save(save, "JPEG" if jpeg else "PNG")
     if output.as_json:
         output.data(
             {

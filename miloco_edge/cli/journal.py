@@ -32,7 +32,8 @@ class Moment(click.ParamType[float]):
             return time.time() - float(match[1]) * _UNITS[match[2]]
         try:
             if re.fullmatch(r"\d\d?:\d\d(:\d\d)?", value):
-                value = f"{datetime.now():%Y-%m-%d}T{value:0>5}"
+                time_of_day = value.zfill(value.count(":") * 3 + 2)  # 8:00:30 too
+                value = f"{datetime.now():%Y-%m-%d}T{time_of_day}"
             return datetime.fromisoformat(value).timestamp()
         except ValueError:
             self.fail(f"expected 2026-11-21T08:00, 08:00 or 2h, got {value!r}", param, ctx)

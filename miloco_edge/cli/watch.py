@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from miloco_edge.cli.ending import until_stopped
+from miloco_edge.cli.errors import report
 from miloco_edge.cli.options import home_option, json_option
 from miloco_edge.cli.output import Output, counted
 from miloco_edge.cli.sinks import sink_kinds
@@ -78,14 +79,18 @@ def watch_command(
 
 def _watch(output: Output, hub: Hub) -> NoReturn:
     newest: deque[Event] = deque(maxlen=8)
+    broken: list[BrokenPipeError] = []
     live = not output.as_json and sys.stdout.isatty()
 
     def tell(event: Event) -> None:
         newest.append(event)
-        if output.as_json:
-            output.line(event.document())
-        elif not live:
-            output.text(sentence(event))
+        try:
+            if output.as_json:
+                output.line(event.document())
+            elif not live:
+                output.text(sentence(event))
+        except BrokenPipeError as error:  # in the sink's thread, where it would end nothing
+            broken.append(error)
 
     hub.on_event(tell)
     edited = _Edited(hub)
@@ -94,6 +99,8 @@ def _watch(output: Output, hub: Hub) -> NoReturn:
         waited = 0.0
         while True:
             time.sleep(_REFRESH_S)
+            if broken:
+                raise broken[0]
             waited += _REFRESH_S
             if waited >= _LOOK_AT_FILE_S:
                 waited = 0.0
@@ -101,7 +108,8 @@ def _watch(output: Output, hub: Hub) -> NoReturn:
             if screen is not None:
                 from miloco_edge.cli.watch_view import view
 
-                screen.update(view(hub.status(), list(newest)), refresh=True)
+                with suppress(TimeoutError):  # it is at work: soon again
+                    screen.update(view(hub.status(), list(newest)), refresh=True)
 
 
 def _replay(output: Output, home: Home, recording: Path, camera: str | None) -> None:
@@ -142,8 +150,10 @@ class _Edited:
         try:
             if self._hub.reload():
                 output.note(f"{self._hub.home.path} was taken over")
-        except MilocoEdgeError as error:
-            output.error(str(error), error.hint, type(error).__name__)
+        except (MilocoEdgeError, OSError) as error:  # such as a file that only root may read
+            known = report(error)
+            assert known is not None
+            output.error(known.message, known.hint, type(error).__name__)
             output.note("what was in force stays so")
 
     def _read(self) -> tuple[int, int] | None:

@@ -29,7 +29,7 @@ def view(status: Status, newest: Sequence[Event]) -> RenderableType:
                 _p_yes(rule),
                 _seconds(each.latency_s) if first else "",
                 (each.gate or "") if first else "",
-                _feed(each) if first else "",
+                Text(_feed(each)) if first else "",
             )
     lines = [
         Text(f"{rfc3339(event.time)}  {event.camera}  {event.rule.id}: {event.state}")

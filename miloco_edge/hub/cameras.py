@@ -18,6 +18,8 @@ class Cameras:
 
     def __init__(self, sources: Mapping[str, Source], clock: Clock) -> None:
         self.feeds: dict[str, Feed] = {}
+        self.began_s: dict[str, float] = {}
+        """Since when each has been watched."""
         self.watches: dict[str, list[Watch]] = {}
         self.table = Timetable({}, clock.steady())
         self._sources, self._clock = sources, clock
@@ -35,16 +37,17 @@ class Cameras:
         for name in changed:
             if name in self.feeds:
                 self.feeds.pop(name).close(0)
-        older = {(watch.camera, watch.zone): watch for watch in self}
+        older = self.watches
         for name, settings in home.cameras.items():
             if name not in self.feeds:
                 source = self._sources.get(name) or source_for(settings)
                 self.feeds[name] = feed_for(settings, source, self._clock.steady)
                 self.feeds[name].start()
+                self.began_s[name] = self._clock.steady()
         self.watches = {name: [] for name in home.cameras}
         for watch in watches(home):
             self.watches[watch.camera].append(watch)
-            if (before := older.get((watch.camera, watch.zone))) is not None:
+            for before in older.get(watch.camera, ()):
                 watch.inherit(before)
         intervals = {name: settings.interval_s for name, settings in home.cameras.items()}
         self.table = Timetable(intervals, self._clock.steady())

@@ -11,7 +11,7 @@ and the sinks have threads of their own, and it waits for none of them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -24,6 +24,7 @@ from miloco_edge.hub import config, zoom
 from miloco_edge.hub.cameras import Cameras
 from miloco_edge.hub.clock import Clock
 from miloco_edge.hub.connect import engine_for, sink_for
+from miloco_edge.hub.foresight import Demand
 from miloco_edge.hub.journal import Decided, Journal
 from miloco_edge.hub.loop import Loop
 from miloco_edge.hub.outlets import Outlets
@@ -47,6 +48,7 @@ SinkKinds = Mapping[type, Callable[["Hub", Any], Sink]]
 
 _TICK_S = 0.25
 _NO_TIME_S = 1e-3
+_DAY_S = 86400.0
 
 
 class Hub(Outlets):
@@ -75,7 +77,7 @@ class Hub(Outlets):
         self._cameras = Cameras(sources or {}, self.clock)
         self._loop = Loop(self._tick, self._wait_s)
         now = self.clock.steady()
-        self._began_s = self._second = now
+        self._second = self._day = now
         self._scheduler = Scheduler[Look | Asked](slots=engine.slots)
         self._overload = Overload(now, slots=engine.slots)
         self._tokens = HourlyTokens()
@@ -107,7 +109,7 @@ class Hub(Outlets):
         states = self.journal.last_states()
         self._cameras.furnish(self.home)
         for watch in self._cameras:
-            watch.remember(states, self.clock.epoch_s)
+            watch.remember(states, self.clock.epoch_s, self.clock.steady())
         self._loop.start()
 
     def close(self) -> None:
@@ -166,7 +168,7 @@ class Hub(Outlets):
             self._loop.call(lambda: self._refurnish(home, changes))
             # A sink may take a second to leave: not in the hub's thread, which waits for none.
             for name in changes.sinks:
-                self.remove_sink(name)
+                self.remove_sink(name, self.journal)
             for name in changes.sinks & home.sinks.keys():
                 self._add_sink(home.sinks[name])
             log.info("taken over from %s: %s", home.path, changes)
@@ -190,15 +192,28 @@ class Hub(Outlets):
             self._second = now
             for watch in self._cameras:
                 self._tell(watch, watch.passed(self._local(), now), None)
-            demands = (watch.demand() for watch in self._cameras)
-            if self._overload.foresee([demand for demand in demands if demand is not None]):
+            if self._overload.foresee([*self._demands(now)]):
                 log.info("intervals are %.4g times as long", self._overload.level.interval)
+        if now - self._day >= _DAY_S:
+            self._day = now
+            self.journal.prune()  # also where nothing comes that would have it pruned
         if self._overload.update(now):
             log.warning("load %.0f %%: %s", 100 * self._overload.load, self._overload.level)
         idle_s = self.home.engine.unload_after_s
         idle = idle_s is not None and self._scheduler.idle_s(now) > idle_s
         if idle and self.engine.state == "ready":
             self.engine.unload()
+
+    def _demands(self, now: float) -> Iterator[Demand]:
+        """What comes: off duty, and of a camera that is gone, nothing does."""
+        local = self._local()
+        for watch in self._cameras:
+            status = self._cameras.feeds[watch.camera].status
+            began_s = self._cameras.began_s[watch.camera]
+            if watch.on_duty(local)[0] and watch.blind(status, began_s, now) is None:
+                demand = watch.demand()
+                if demand is not None:
+                    yield demand
 
     def _turn(self, camera: str, *, force: bool = False) -> None:
         """A camera's turn: cut a window for each of its watches, and see what is to be done."""
@@ -209,7 +224,7 @@ class Hub(Outlets):
             if not on_duty:
                 continue
             watch.forced |= force  # until there is a new window: this turn may have none
-            reason = watch.blind(status, self._began_s, now)
+            reason = watch.blind(status, self._cameras.began_s[camera], now)
             if reason is not None:
                 self._decided(watch, unseen(on_duty, reason), now, None)
                 continue
@@ -231,7 +246,7 @@ class Hub(Outlets):
             if isinstance(started, Question):
                 asked = started.work
                 assert isinstance(asked, Asked)
-                clip = shown(asked.camera, self.home.cameras, self._cameras.feeds)
+                clip = shown(asked.camera, self.home.cameras, self._cameras, now)
                 pending: Pending[Any] = asked.begin(self.engine, clip)
             else:
                 pending = self._begin_look(started, now)

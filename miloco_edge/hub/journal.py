@@ -134,20 +134,27 @@ class Journal:
             return event
         return replace(event, evidence=replace(event.evidence, frame=str(path)))
 
-    def last_states(self) -> dict[tuple[str, str], tuple[str, float, float]]:
-        """By camera and rule: the last of on, off and fired, when it was told, and since when."""
+    def last_states(self) -> dict[tuple[str, str], tuple[str, float, float, bool]]:
+        """By camera and rule: the last of on, off and fired, when it was told, since when, and
+        whether unknown was told after it."""
         try:
             with self._lock:
                 rows = self._database.execute(
                     "SELECT camera, rule, state, max(time), document FROM events "
                     "WHERE state != 'unknown' GROUP BY camera, rule"
                 ).fetchall()
+                blind = self._database.execute(
+                    "SELECT camera, rule, max(time) FROM events "
+                    "WHERE state = 'unknown' GROUP BY camera, rule"
+                ).fetchall()
         except sqlite3.Error as error:
             log.error("%s: expected what was told last, got: %s", self.path, error)
             return {}
+        unknown = {(camera, rule): time_ for camera, rule, time_ in blind}
         return {
-            (camera, rule): (state, time_, epoch(json.loads(document)["since"]))
+            key: (state, time_, epoch(json.loads(document)["since"]), unknown.get(key, 0.0) > time_)
             for camera, rule, state, time_, document in rows
+            for key in ((camera, rule),)
         }
 
     def prune(self, now: float | None = None) -> None:
@@ -203,6 +210,8 @@ class Journal:
             if self.error is None:
                 log.error("%s: expected to write, got: %s; the hub goes on", self.path, error)
             self.error = str(error)
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CORRUPT:
+                self._begin_anew(error)
             return False
         if self.error is not None:
             log.warning("%s: written again; %d events were lost", self.path, self.lost)
@@ -222,12 +231,24 @@ class Journal:
                     "home.toml puts it elsewhere",
                 ) from error
             # A hub that does not start because of its diary watches nobody.
-            aside = self.path.with_name(f"{self.path.name}.damaged-{time.time():.0f}")
-            log.error("%s: expected a journal, got: %s; moved to %s", self.path, error, aside.name)
-            self.path.rename(aside)
-            for suffix in ("-wal", "-shm"):
-                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+            self._move_aside(error)
             return self._connect()
+
+    def _begin_anew(self, error: sqlite3.Error) -> None:
+        """The damage showed only now: what waits goes to a new file with the next commit."""
+        try:
+            self._move_aside(error)
+            self._database.close()  # takes its WAL with it: before there is another
+            self._database = self._connect()
+        except (sqlite3.Error, OSError) as again:
+            log.error("%s: expected to begin anew, got: %s", self.path, again)
+
+    def _move_aside(self, error: sqlite3.Error) -> None:
+        aside = self.path.with_name(f"{self.path.name}.damaged-{time.time():.0f}")
+        log.error("%s: expected a journal, got: %s; moved to %s", self.path, error, aside.name)
+        self.path.rename(aside)
+        for suffix in ("-wal", "-shm"):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 
     def _connect(self) -> sqlite3.Connection:
         database = sqlite3.connect(self.path, timeout=5.0, check_same_thread=False)

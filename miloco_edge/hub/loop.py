@@ -65,10 +65,10 @@ class Loop:
         self.post(run)
         for _ in range(round(_CALLED_S / 0.1)):  # unless the thread ends with this left undone
             if futures.wait([future], 0.1).done:
-                break
+                return future.result()
             if not self._thread.is_alive():
                 raise ClosedError("expected a hub that runs, got one that was closed")
-        return future.result(0)
+        raise TimeoutError(f"expected the hub to answer within {_CALLED_S:g} s, got no answer")
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -30,9 +30,10 @@ class Outlets:
         self.outlets = [*self.outlets, outlet]
         return outlet
 
-    def remove_sink(self, name: str) -> None:
-        """Send no more to the sinks of that name."""
-        for outlet in [each for each in self.outlets if each.sink.name == name]:
+    def remove_sink(self, name: str, journal: Journal | None = None) -> None:
+        """Send no more to the sinks of that name which were added with that journal, or none."""
+        mine = [e for e in self.outlets if e.sink.name == name and e.journal is journal]
+        for outlet in mine:
             self.outlets = [each for each in self.outlets if each is not outlet]
             outlet.close()
 

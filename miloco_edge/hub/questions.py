@@ -10,12 +10,12 @@ from typing import Any
 
 from miloco_edge.engine.protocol import Pending, WindowEngine
 from miloco_edge.errors import NotFoundError
+from miloco_edge.hub.cameras import Cameras
 from miloco_edge.hub.scheduler import Question, Scheduler
 from miloco_edge.hub.settings import CameraSettings
 from miloco_edge.hub.watch import Watch
 from miloco_edge.types import Answer
 from miloco_edge.video import Clip
-from miloco_edge.video.feed import Feed
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,16 +68,25 @@ def put(
 
 
 def shown(
-    camera: str | None, cameras: Mapping[str, CameraSettings], feeds: Mapping[str, Feed]
+    camera: str | None, settings: Mapping[str, CameraSettings], cameras: Cameras, now: float
 ) -> Clip | None:
-    """What a camera shows now; nothing where none is named. Raises NotFoundError."""
+    """What a camera shows now; nothing where none is named.
+
+    Raises NotFoundError, also where what it showed last is no longer how things are.
+    """
     if camera is None:
         return None
+    feeds = cameras.feeds
     if camera not in feeds:
         raise NotFoundError(f"expected a camera of {', '.join(feeds)}, got {camera}")
-    window = Watch(cameras[camera], None, ()).cut(feeds[camera].frames())
+    watch, status = Watch(settings[camera], None, ()), feeds[camera].status
+    # A folder's newest picture may be old and right; a camera's is not.
+    past = settings[camera].source.live and watch.blind(status, cameras.began_s[camera], now)
+    window = None if past else watch.cut(feeds[camera].frames())
     if window is None:
+        why = f" that are new: it is {past}" if past else ""
         raise NotFoundError(
-            f"expected frames of camera {camera}, got none", hint=feeds[camera].status.error
+            f"expected frames of camera {camera}, got none{why}",
+            hint=status.error,
         )
     return window.clip()

@@ -47,7 +47,7 @@ def replay(
     wanted = np.arange(0.0, times[-1] + 0.5 / settings.fps, 1 / settings.fps)
     indices = np.unique(np.clip(np.searchsorted(times, wanted), 0, len(times) - 1)).tolist()
     held: deque[Frame] = deque()
-    due_s = settings.seconds
+    due_s = min(settings.seconds, float(times[-1]))  # a short one is a window too
     for time_s, pixels in read_frames(recording, line, indices):
         now = time_s - float(line.times[0])
         held.append(Frame(cover(pixels, settings.masks), now))

@@ -204,10 +204,10 @@ def _still(memory: Memory, time_s: float) -> Change:
 
 
 def _off_duty(rule: Rule, memory: Memory, time_s: float) -> Step:
-    rested = replace(memory, votes=(), on=False, blind_s=None, resting=True)
+    rested = replace(memory, votes=(), on=False, resting=True)
     if not memory.on:
         return rested, ()
-    rested = replace(rested, since_s=time_s)
+    rested = replace(rested, since_s=time_s, blind_s=None)
     over = Change("off", time_s, time_s, memory.p_yes, "schedule")
     return rested, (over,) if rule.kind == "state" else ()
 

@@ -165,17 +165,6 @@ class Scheduler(Generic[T]):
         self.counts.expired += len(late)
         return late
 
-    def next_expiry(self) -> float:
-        """When the next window expires; infinite if none does."""
-        return min(
-            (
-                job.expires_s
-                for camera in self._cameras.values()
-                for _, job in camera.waiting.values()
-            ),
-            default=float("inf"),
-        )
-
     def next(self, now: float) -> Job[T] | Question[T] | None:
         """What to start now, if anything; call again until there is nothing."""
         question = self._next_question()

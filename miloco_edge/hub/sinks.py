@@ -65,8 +65,16 @@ class Lines:
 
     def send(self, event: Event) -> None:
         """Append the line."""
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(event.document(), ensure_ascii=False) + "\n")
+        left = (json.dumps(event.document(), ensure_ascii=False) + "\n").encode()
+        with self._path.open("ab", buffering=0) as file:
+            end = file.tell() if file.seekable() else None
+            try:
+                while left:
+                    left = left[file.write(left) :]
+            except OSError:
+                if end is not None:
+                    file.truncate(end)  # half a line on a full disk would spoil the next one too
+                raise
 
     def close(self) -> None:
         """Nothing is open."""
@@ -115,7 +123,7 @@ class Outlet:
     """
 
     def __init__(self, sink: Sink, journal: Journal | None = None) -> None:
-        self.sink, self._journal = sink, journal
+        self.sink, self.journal = sink, journal
         self.sent = self.dropped = 0
         self.error: str | None = None
         """Why the newest attempt failed; None once one succeeds."""
@@ -134,10 +142,10 @@ class Outlet:
     def put(self, event: Event) -> None:
         """Have it sent, in order."""
         with self._changed:
-            if self._journal is None or not (self._more or event.id in self._fetched):
+            if self.journal is None or not (self._more or event.id in self._fetched):
                 self._waiting.append(event)
             if len(self._waiting) > _WAITING:
-                if self._journal is None:
+                if self.journal is None:
                     self._waiting.popleft()
                     self.dropped += 1
                 else:
@@ -160,7 +168,7 @@ class Outlet:
         if self._thread.is_alive():
             self.sink.close()
         if self._waiting:
-            kept = "" if self._journal is None else "; the next start sends them"
+            kept = "" if self.journal is None else "; the next start sends them"
             log.warning(
                 "sink %s: %d events were not sent%s", self.sink.name, len(self._waiting), kept
             )
@@ -195,15 +203,15 @@ class Outlet:
                 self.sent += 1
                 self.error = None
             failures = 0
-            if self._journal is not None:
-                self._journal.settled(self.sink.name, event)
+            if self.journal is not None:
+                self.journal.settled(self.sink.name, event)
             with self._changed:
                 if self._waiting and self._waiting[0] is event:
                     self._waiting.popleft()
         self.sink.close()
 
     def _fetch(self) -> None:
-        if self._journal is not None and self._more:
-            self._waiting.extend(self._journal.owed(self.sink.name, _WAITING))
+        if self.journal is not None and self._more:
+            self._waiting.extend(self.journal.owed(self.sink.name, _WAITING))
             self._fetched = frozenset(event.id for event in self._waiting)
             self._more = len(self._waiting) == _WAITING

@@ -127,7 +127,10 @@ def read_as(hint: Any, value: Any) -> Any:
             raise ValueError(f"expected a list of {len(args)}, got {_shown(value)}")
         return tuple(read_as(arg, item) for arg, item in zip(args, value, strict=True))
     if hint is Path and isinstance(value, str):
-        return Path(value).expanduser()
+        try:
+            return Path(value).expanduser()
+        except RuntimeError:
+            raise ValueError(f"expected a home folder for ~, got none for {value!r}") from None
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(value, hint) and isinstance(value, bool) == (hint is bool):

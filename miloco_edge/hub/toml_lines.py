@@ -28,6 +28,8 @@ def key_lines(text: str) -> dict[Path, int]:
         if statement.lstrip().startswith("["):
             table = _header(parsed, counts)
             lines[table] = begun
+            if isinstance(table[-1], int):
+                lines.setdefault(table[:-1], begun)
         else:
             for path in _leaves(parsed):
                 for depth in range(1, len(path) + 1):

@@ -210,29 +210,47 @@ class Watch:
         return told
 
     def remember(
-        self, states: Mapping[tuple[str, str], tuple[str, float, float]], epoch_s: float
+        self,
+        states: Mapping[tuple[str, str], tuple[str, float, float, bool]],
+        epoch_s: float,
+        now: float,
     ) -> None:
-        """Take over what an earlier run told last, so that it is not told again."""
+        """Take over what an earlier run told last, so that it is not told again.
+
+        A clock that is behind after the start must not have its times lie ahead: durations count
+        from now on then.
+        """
         for rule in self.rules:
-            state, told, since = states.get((self.camera, rule.id), ("", 0.0, 0.0))
+            state, told, since, blind = states.get((self.camera, rule.id), ("", 0.0, 0.0, False))
             if state in ("on", "off", "fired"):
                 on = state == "on"
                 self.memories[rule.id] = Memory(
                     on=on,
-                    since_s=since - epoch_s,
-                    told_s=None if state == "off" else told - epoch_s,
+                    since_s=min(since - epoch_s, now),
+                    told_s=None if state == "off" else min(told - epoch_s, now),
+                    blind_s=now if blind else None,
                 )
 
     def inherit(self, older: Watch) -> None:
-        """Take over what is remembered of the rules that have not changed."""
-        same = {rule.id for rule in self.rules} & {
-            rule.id for rule in older.rules if rule in self.rules
-        }
-        for name in same:
-            self.memories[name] = older.memories[name]
-            if name in older.decisions:
-                self.decisions[name] = older.decisions[name]
-        if self.settings == older.settings and len(same) == len(self.rules):
+        """Take over what is remembered of the rules that an older view of the camera had.
+
+        Of one that was edited what was told stays told, so that it is neither told twice nor
+        without an end; what was decided was about another rule.
+        """
+        edited = {rule.id: rule for rule in older.rules}
+        same = 0
+        for rule in self.rules:
+            before = edited.get(rule.id)
+            if before == rule:
+                same += 1
+                self.memories[rule.id] = older.memories[rule.id]
+                if rule.id in older.decisions:
+                    self.decisions[rule.id] = older.decisions[rule.id]
+            elif before is not None and before.kind == rule.kind:
+                memory = older.memories[rule.id]
+                self.memories[rule.id] = replace(memory, votes=(), p_yes=None)
+        alike = self.settings == older.settings and self.zone == older.zone
+        if alike and same == len(self.rules):
             self.gate, self.end_s, self.anchor_s = older.gate, older.end_s, older.anchor_s
 
     def _step(

@@ -46,6 +46,16 @@ def test_what_a_camera_sends(clip: Path, capsys: pytest.CaptureFixture[str]) -> 
         assert image.size == (96, 64)
 
 
+@pytest.mark.parametrize(("name", "format"), [("seen", "PNG"), ("seen.JPG", "JPEG")])
+def test_a_picture_needs_no_suffix(
+    clip: Path, name: str, format: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = clip.with_name(name)
+    assert run(capsys, str(clip), "--seconds", "0.5", "--save", str(picture))[0] == 0
+    with Image.open(picture) as image:
+        assert image.format == format
+
+
 def test_the_same_for_people(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, str(clip), "--seconds", "0.5")
     assert code == 0

@@ -120,3 +120,28 @@ def test_it_is_looked_for_where_the_readme_says(
     for name in ("MILOCO_EDGE_CONFIG", "XDG_CONFIG_HOME"):
         monkeypatch.delenv(name, raising=False)
     assert config_path() == tmp_path / ".config" / "miloco-edge" / "config.toml"
+
+
+def test_inner_commands_have_tables_and_variables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text('[journal]\nconfig = "a/home.toml"\n[camera.probe]\ntime-out = 1\n')
+    monkeypatch.setenv("MILOCO_EDGE_CONFIG", str(config))
+
+    def ended(*arguments: str) -> str:
+        with pytest.raises(SystemExit):
+            main([*arguments])
+        return capfd.readouterr().err
+
+    assert "at a/home.toml, found no file" in ended("journal")
+    monkeypatch.setenv("MILOCO_EDGE_JOURNAL_CONFIG", "b/home.toml")
+    assert "at b/home.toml, found no file" in ended("journal")
+    assert "[probe] expected an option of the command, got time-out" in ended(
+        "camera", "probe", "0"
+    )
+    config.write_text("[camera.probe]\ntimeout = -1\n")
+    assert "Invalid value for '--timeout'" in ended("camera", "probe", "0")
+    config.write_text("")
+    monkeypatch.setenv("MILOCO_EDGE_CAMERA_PROBE_TIMEOUT", "-1")
+    assert "Invalid value for '--timeout'" in ended("camera", "probe", "0")

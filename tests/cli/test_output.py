@@ -22,6 +22,12 @@ def test_a_table_in_a_pipe_keeps_each_row_on_one_line(capsys: pytest.CaptureFixt
     assert len(row) < 250
 
 
+def test_a_table_shows_texts_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    texts = ("The sign says [open]", "[/closed] is gone", "It smiles :smile:")
+    Output().table(("text",), [(text,) for text in texts])
+    assert [line.strip() for line in capsys.readouterr().out.splitlines()] == ["text", *texts]
+
+
 def test_a_bar_tells_rate_and_time_left_on_a_terminal_alone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

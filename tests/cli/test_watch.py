@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -15,12 +17,13 @@ import pytest
 
 from miloco_edge.cli.main import main
 from miloco_edge.cli.output import Output
-from miloco_edge.cli.watch import _Edited
+from miloco_edge.cli.watch import _Edited, _watch
 from miloco_edge.hub import config
 from miloco_edge.hub.hub import Hub
 from miloco_edge.hub.journal import query
+from miloco_edge.hub.replay import replay
 from miloco_edge.video.played import Pushed
-from tests.hub.home import FakeEngine
+from tests.hub.home import Camera, FakeEngine
 from tests.hub.test_home_edits import HOME
 
 SHAPE = (240, 320)
@@ -88,6 +91,13 @@ def test_rules_are_replayed_over_a_recording(
     assert run(arguments[:-1]) == 0
     assert len(capfd.readouterr().out.splitlines()) == len(first), "the same, for people"
     assert run([*arguments, "--camera", "cellar"]) == 2
+
+
+def test_a_recording_shorter_than_a_window_is_one_window(recording: Path, tmp_path: Path) -> None:
+    path, engine = tmp_path / "home.toml", FakeEngine()
+    path.write_text(HOME.replace("seconds = 0.2", "seconds = 60"))
+    list(replay(config.read(path), engine, recording, "hall"))
+    assert [len(clip.frames) for clip, *_ in engine.shown] == [30]
 
 
 def spawn(home: Path, stderr: int = subprocess.DEVNULL, *options: str) -> subprocess.Popen[str]:
@@ -195,7 +205,7 @@ def test_an_edit_is_taken_over_beside_a_model_that_is_not_the_homes(
 
 
 def test_an_edit_is_taken_over_or_refused_with_its_line(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "home.toml"
     path.write_text(HOME)
@@ -214,6 +224,30 @@ def test_an_edit_is_taken_over_or_refused_with_its_line(
         assert set(hub.home.rules) == {"lit", "empty"}
         edited.look(Output())
         assert capfd.readouterr().err == "", "it is said once"
+        for error, said in (
+            (PermissionError(errno.EACCES, "Permission denied", str(path)), "Permission denied"),
+            (TimeoutError("got no answer"), "got no answer"),
+        ):
+            path.touch()
+            monkeypatch.setattr(hub, "reload", Mock(side_effect=error))
+            edited.look(Output())
+            assert said in capfd.readouterr().err
+
+
+def test_it_ends_once_nobody_reads_what_it_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "home.toml"
+    path.write_text(HOME)
+    monkeypatch.setattr(Output, "line", Mock(side_effect=BrokenPipeError))
+    monkeypatch.setattr("miloco_edge.cli.watch._LOOK_AT_FILE_S", 8.0)
+    monkeypatch.setattr(_Edited, "look", Mock(side_effect=AssertionError("it goes on")))
+    with (
+        Camera(level=200) as camera,
+        Hub(config.read(path), FakeEngine(), sources={"hall": camera}) as hub,
+        pytest.raises(BrokenPipeError),
+    ):
+        _watch(Output(as_json=True), hub)
 
 
 def test_the_journal_is_queried(
@@ -237,6 +271,7 @@ def test_the_journal_is_queried(
     assert run(["journal", "--config", str(home), "--until", "2h"]) == 0
     assert "Someone" not in capfd.readouterr().out
     assert run(["journal", "--config", str(home), "--since", "soon"]) == 2
+    assert run(["journal", "--config", str(home), "--since", "8:00:30"]) == 0
 
 
 def test_the_live_view_shows_what_there_is() -> None:
@@ -254,10 +289,11 @@ def test_the_live_view_shows_what_there_is() -> None:
         RuleStatus("tv", "The TV is on", False, None),
     )
     seen = ViewStatus("hall", "sofa", FeedStatus("live"), "look:motion", {}, 1.25, rules)
+    lost = FeedStatus("lost", error="http://[fd00::7]/: no answer")
     status = Status(
         "demo",
         "ready",
-        (seen,),
+        (seen, ViewStatus("porch", None, lost, None, {}, None, rules[1:])),
         1,
         2,
         Counts(),
@@ -274,5 +310,6 @@ def test_the_live_view_shows_what_there_is() -> None:
     for shown in (
         "hall/sofa", "Someone is [reading]", "0.90", "1.2 s", "look:motion", "live", "reading: on",
         "load 50%", "1234 tokens", "frames x0.5", "disk is full", "sink mqtt: no",
+        "http://[fd00::7]/: no answer",
     ):  # fmt: skip
         assert shown in text, shown

@@ -162,6 +162,8 @@ def test_an_empty_home_is_a_home(tmp_path: Path) -> None:
         ('["miloco-7b", "http://big.local:8001/v1"]', "7", 1, "model", "expected a list, got 7"),
         ("priority = 10", "priority = = 10", 23, None, "expected TOML, got: Invalid value"),
         ("[rule.anyone]", "[rule.standing]", 26, None, "expected TOML, got"),
+        ("[rule.anyone]", "[[sink.anyone]]", 26, "sink.anyone", "expected a table, got [{"),
+        ('"events.jsonl"', '"~nobody-of-that-name/x"', 35, "sink.log.path", "a home folder for ~"),
         ("[gate]", "gate = 1", 41, "sink.alarm.gate", "expected one of"),
     ],
 )  # fmt: skip
@@ -312,7 +314,7 @@ def test_lines_of_every_kind_of_statement() -> None:
         ("t", "inline"): 12, ("t", "inline", "x"): 12,
         ("t", "inline", "y"): 12, ("t", "inline", "y", "z"): 12,
         ("quoted.name",): 13, ("quoted.name", "k"): 14,
-        ("many", 0): 15, ("many", 0, "k"): 16, ("many", 1): 17, ("many", 1, "k"): 18,
+        ("many",): 15, ("many", 0): 15, ("many", 0, "k"): 16, ("many", 1): 17, ("many", 1, "k"): 18,
         ("many", 1, "inner"): 19, ("many", 1, "inner", "k"): 20,
     }  # fmt: skip
     assert toml_lines.line_of(lines, ("t", "absent")) == 7

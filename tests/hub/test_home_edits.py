@@ -12,9 +12,11 @@ import pytest
 
 from miloco_edge.errors import ConfigError, MilocoEdgeError
 from miloco_edge.hub import config
+from miloco_edge.hub.clock import Clock
 from miloco_edge.hub.event import Event
 from miloco_edge.hub.hub import Hub
 from miloco_edge.hub.settings import MqttSink
+from miloco_edge.video.played import Pushed
 from tests.hub.home import Camera, FakeEngine, states, until
 
 HOME = """
@@ -57,6 +59,38 @@ def test_a_new_rule_is_taken_over_and_the_old_ones_go_on(hub: Hub) -> None:
     assert not hub.reload(), "nothing changed since"
 
 
+def test_a_rule_that_is_edited_while_it_is_on_ends_once(hub: Hub) -> None:
+    events: list[Event] = []
+    hub.on_event(events.append)
+    hub.camera.show(200)  # type: ignore[attr-defined]
+    until(lambda: states(events) == ["on"])
+    shown = len(hub.engine.shown)  # type: ignore[attr-defined]
+    hub.home.path.write_text(HOME + "priority = 1\n")
+    assert hub.reload().rules == {"lit"}
+    until(lambda: len(hub.engine.shown) > shown + 1)  # type: ignore[attr-defined]
+    zone = "zones.floor = [[0, 0], [1, 0], [1, 1]]\n[gate]"
+    hub.home.path.write_text(HOME.replace("[gate]", zone) + 'zone = "floor"\n')
+    hub.reload()
+    hub.camera.show(40)  # type: ignore[attr-defined]
+    until(lambda: states(events) == ["on", "off"])
+
+
+def test_a_new_camera_is_not_missed_before_it_could_connect(tmp_path: Path) -> None:
+    path, events, hours = tmp_path / "home.toml", list[Event](), [0.0]
+    path.write_text(HOME)
+    clock = Clock(steady=lambda: time.monotonic() + 3600 * hours[0])
+    sources = {"hall": Pushed("hall"), "porch": Pushed("porch")}
+    with Hub(config.read(path), FakeEngine(), sources=sources, clock=clock) as hub:
+        hub.on_event(events.append)
+        hours[0] = 1.0
+        until(lambda: events)
+        path.write_text(HOME.replace("[gate]", "[camera.porch]\nsource = 1\n[gate]"))
+        path.write_text(path.read_text().replace('["hall"]', '["hall", "porch"]'))
+        assert hub.reload().cameras == {"porch"}
+        time.sleep(0.6)
+    assert [(event.camera, event.reason) for event in events] == [("hall", "stale")]
+
+
 def test_a_rule_that_is_gone_is_no_longer_told(hub: Hub) -> None:
     events: list[Event] = []
     hub.on_event(events.append)
@@ -66,6 +100,19 @@ def test_a_rule_that_is_gone_is_no_longer_told(hub: Hub) -> None:
     hub.camera.show(200)  # type: ignore[attr-defined]
     time.sleep(0.5)
     assert not events and hub.status().views == ()
+
+
+def test_a_sink_that_is_called_as_a_callback_is(hub: Hub) -> None:
+    events: list[Event] = []
+    hub.on_event(events.append)
+    for name in ("one", "other"):
+        sink = f'[sink.callback]\nkind = "lines"\npath = "{name}.jsonl"\n'
+        hub.home.path.write_text(HOME + sink)
+        assert hub.reload().sinks == {"callback"}
+    assert len(hub.outlets) == 2
+    hub.camera.show(200)  # type: ignore[attr-defined]
+    until(lambda: states(events) == ["on"])
+    until((hub.home.path.parent / "other.jsonl").exists)
 
 
 def test_a_sink_that_is_slow_to_leave_holds_up_nobody(tmp_path: Path) -> None:

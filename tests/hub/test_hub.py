@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -16,9 +17,12 @@ from miloco_edge.hub.gate import GateSettings
 from miloco_edge.hub.hub import Hub
 from miloco_edge.hub.journal import query
 from miloco_edge.hub.rules import Rule
+from miloco_edge.hub.schedule import Schedule
 from miloco_edge.hub.scheduler import MAX_QUESTIONS
 from miloco_edge.hub.settings import EngineSettings
+from miloco_edge.video.played import Pushed
 from tests.hub.home import DOWN, RULE, Camera, FakeEngine, home, states, until
+from tests.hub.test_journal import event
 
 
 def test_a_state_begins_and_ends_once_and_is_journalled(tmp_path: Path) -> None:
@@ -135,6 +139,18 @@ def test_a_question_is_answered_about_now(tmp_path: Path) -> None:
         hub.ask(None, "Still there?")
 
 
+def test_a_question_is_not_answered_about_what_a_lost_camera_showed_last(tmp_path: Path) -> None:
+    engine, events = FakeEngine(), list[Event]()
+    with Camera() as camera, Hub(home(tmp_path), engine, sources={"hall": camera}) as hub:
+        hub.on_event(events.append)
+        until(lambda: engine.shown)
+        camera.stopped.set()  # type: ignore[attr-defined]
+        until(lambda: [event.reason for event in events] == ["stale"])
+        with pytest.raises(NotFoundError, match="stale"):
+            hub.ask("hall", "Is anybody there?").result(5)
+    assert not engine.asked
+
+
 def test_a_burst_of_questions_does_not_stop_the_rules(tmp_path: Path) -> None:
     engine = FakeEngine(seconds=0.01)
     events: list[Event] = []
@@ -184,6 +200,35 @@ def test_overload_is_visible_in_every_event(tmp_path: Path) -> None:
     assert len(engine.shown[-1][0].frames) == 2
 
 
+def test_intervals_are_not_stretched_for_what_does_not_come(tmp_path: Path) -> None:
+    at_night = replace(
+        RULE, id="night", cameras=("porch",), schedule=Schedule.parse("00:00-01:00"), deadline_s=11
+    )
+    gone = replace(RULE, id="gone", cameras=("attic",), deadline_s=11)
+    made = home(
+        tmp_path, RULE, at_night, gone,
+        cameras=("hall", "porch", "attic"), time_zone=ZoneInfo("UTC"),
+    )  # fmt: skip
+    noon = Clock(wall=lambda: 43200.0)
+    with (
+        Camera() as hall,
+        Camera("porch") as porch,
+        Hub(
+            made,
+            FakeEngine(),
+            sources={"hall": hall, "porch": porch, "attic": Pushed("attic")},
+            clock=noon,
+        ) as hub,
+    ):
+        for camera in ("porch", "attic"):
+            hub._cameras.watches[camera][0].takes_s = 10.0
+        time.sleep(2.2)
+        assert hub.status().level.interval == 1
+        hub._cameras.watches["hall"][0].takes_s = 10.0
+        hub._cameras.watches["hall"][0].rules = (replace(RULE, deadline_s=11),)
+        until(lambda: hub.status().level.interval == 2)
+
+
 def test_a_clock_that_is_set_changes_times_of_day_and_nothing_else(tmp_path: Path) -> None:
     events: list[Event] = []
     offset = [0.0]
@@ -224,6 +269,47 @@ def test_after_a_restart_nothing_is_told_twice(tmp_path: Path) -> None:
     ):
         hub.on_event(told.append)
         until(lambda: states(told) == ["on", "off"])
+
+
+def test_what_was_unknown_before_a_restart_is_seen_again_after_it(tmp_path: Path) -> None:
+    told: list[Event] = []
+    with (
+        Camera(level=200) as camera,
+        Hub(home(tmp_path), FakeEngine(), sources={"hall": camera}) as hub,
+    ):
+        hub.on_event(told.append)
+        until(lambda: told)
+        camera.stopped.set()  # type: ignore[attr-defined]
+        until(lambda: states(told) == ["on", "unknown"])
+    with (
+        Camera(level=200) as camera,
+        Hub(home(tmp_path), FakeEngine(), sources={"hall": camera}) as hub,
+    ):
+        hub.on_event(told.append)
+        until(lambda: len(told) > 2)
+    assert [(e.state, e.reason) for e in told[2:]] == [("on", "seen_again")]
+
+
+def test_a_state_told_by_a_clock_that_ran_ahead_ends_all_the_same(tmp_path: Path) -> None:
+    told: list[Event] = []
+    for level, ahead_s in ((200, 0.0), (40, -3600.0)):
+        clock = Clock(wall=lambda ahead_s=ahead_s: time.time() + ahead_s)
+        with (
+            Camera(level=level) as camera,
+            Hub(home(tmp_path), FakeEngine(), sources={"hall": camera}, clock=clock) as hub,
+        ):
+            hub.on_event(told.append)
+            until(lambda level=level: states(told) == ["on", "off"][: 1 + (level == 40)])
+
+
+def test_what_is_too_old_goes_though_nothing_new_comes(tmp_path: Path) -> None:
+    days = [0.0]
+    clock = Clock(steady=lambda: time.monotonic() + 86400 * days[0])
+    with Hub(home(tmp_path), FakeEngine(), sources={"hall": Pushed("hall")}, clock=clock) as hub:
+        hub.journal.commit([replace(event(1), time=time.time() - 31 * 86400)])
+        assert len(list(query(hub.journal.path))) == 1
+        days[0] = 1.01
+        until(lambda: "id1" not in [row["id"] for row in query(hub.journal.path)])
 
 
 def test_an_idle_model_is_unloaded(tmp_path: Path) -> None:

@@ -156,6 +156,25 @@ def test_a_damaged_file_is_moved_aside(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.damaged-*"))) == 1
 
 
+def test_a_file_that_is_damaged_further_in_is_moved_aside(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    journal = Journal(path)
+    journal.commit([event(number) for number in range(500)])
+    journal.close()
+    content = bytearray(path.read_bytes())
+    for page in range(8 * 4096, len(content), 4096):
+        content[page : page + 4096] = b"\xff" * 4096
+    path.write_bytes(content)
+    journal = Journal(path)
+    journal.commit([event(501)])
+    assert journal.error is not None
+    journal.commit([event(502)])
+    assert journal.error is None and journal.lost == 0
+    journal.close()
+    assert [row["id"] for row in query(path)] == ["id501", "id502"]
+    assert len(list(tmp_path.glob("*.damaged-*"))) == 1
+
+
 def test_pictures_are_kept_beside_it_and_pruned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

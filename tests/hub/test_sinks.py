@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -92,6 +94,24 @@ def test_lines_are_appended(tmp_path: Path) -> None:
     assert [json.loads(line) for line in path.read_text().splitlines()] == [
         each.document() for each in told
     ]
+
+
+def test_a_full_disk_leaves_no_half_line(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    sink = Lines("lines", path)
+    sink.send(event(1))
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 100, unlimited[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            sink.send(event(2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+        signal.signal(signal.SIGXFSZ, before)
+    sink.send(event(2))
+    ids = [json.loads(line)["id"] for line in path.read_text().splitlines()]
+    assert ids == ["id1", "id2"]
 
 
 def test_a_slow_sink_is_bounded_and_close_does_not_wait_for_it(
