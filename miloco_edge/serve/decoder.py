@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,7 +27,7 @@ log = logging.getLogger(__name__)
 _START_S = 60.0
 _REQUESTS = 200
 """After so many a process is replaced, whatever it did."""
-_PASSED_ON = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
+_PASSED_ON = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH")
 """Of the environment; keys and tokens stay here."""
 _FFMPEG = (
     "protocol_whitelist;file"
@@ -109,6 +111,8 @@ class _Decoder:
     """One process."""
 
     def __init__(self, memory_bytes: int) -> None:
+        # Videos lie in files while they are decoded. One that is killed leaves them to us.
+        self._folder = tempfile.mkdtemp(prefix="miloco-edge-")
         ours, theirs = socket.socketpair()
         with theirs, deaf():
             descriptor = theirs.fileno()
@@ -121,6 +125,7 @@ class _Decoder:
                 stderr=subprocess.DEVNULL,
                 env={
                     **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+                    "TMPDIR": self._folder,
                     "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
                     "OPENCV_FFMPEG_CAPTURE_OPTIONS": _FFMPEG,
                     "OMP_NUM_THREADS": "1",
@@ -158,7 +163,8 @@ class _Decoder:
         raise MediaError("media", "not decodable")
 
     def end(self) -> None:
-        """End it now."""
+        """End it now, and leave nothing of what it read."""
         self._channel.close()
         self._process.kill()
         self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import struct
+import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,10 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from miloco_edge.engine.local import LocalEngine
+from miloco_edge.serve.decoder import _Decoder
+from miloco_edge.serve.settings import Limits
+from tests.hub.home import until
+from tests.serve.bundled import video
 from tests.serve.fake import FACTS, Fake, jpeg, picture, served, user
 
 ROUTE = "/v1/chat/completions"
@@ -110,6 +115,23 @@ def test_a_decoder_that_hangs_or_dies_is_replaced(
     decoders._free.put_nowait(decoder)
     assert ask(client, picture()).status_code == 400
     assert ask(client, picture()).status_code == 200
+
+
+def test_a_decoder_that_is_killed_leaves_no_video_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    decoder = _Decoder(Limits().decode_memory_bytes)
+    decoder._channel.receive(60)
+    raw = video("reading").partition(",")[2]
+    limits = {"frames": 256, "clip_bytes": 1 << 29, "picture_pixels": 1 << 24}
+    medium = {"kind": "video", "data": [raw], "fps": 2}
+    asked = {"media": [medium] * 20, "layout": "images", "fps": None, "limits": limits}
+    decoder._channel.send(asked)
+    until(lambda: any(path.is_file() for path in tmp_path.rglob("*")), 30)
+    decoder.end()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_decoder_ends_with_the_server_and_not_before(client: TestClient) -> None:
