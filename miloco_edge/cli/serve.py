@@ -141,7 +141,7 @@ def _engine(
 ) -> tuple[WindowEngine, Any, Any]:
     """The engine, what is known of its model, and the hub that watches with it."""
     if config_path is None:
-        if model is not None and model.startswith(("http://", "https://")):
+        if model is not None and _elsewhere(model):
             return RemoteEngine(model, api_key=remote_key(model)), _facts_of_server(model), None
         return ChildEngine(model, **load), _facts(model, load), None
     from miloco_edge.hub import config
@@ -153,13 +153,18 @@ def _engine(
     if model is not None:
         home = replace(home, models=(model,))
     ref = home.models[0] if home.models else None
-    if ref is not None and ref.startswith(("http://", "https://")):
+    if ref is not None and _elsewhere(ref):
         facts = _facts_of_server(ref)
     else:
         facts = _facts(ref, {"context": home.engine.context or CONTEXT})
+        facts = replace(facts, here=not any(map(_elsewhere, home.models)))
     kinds = sink_kinds(home)
     engine = engine_for(home)
     return engine, facts, Hub(home, engine, sinks=kinds)
+
+
+def _elsewhere(ref: str) -> bool:
+    return ref.startswith(("http://", "https://"))
 
 
 def _refuse_load_options(load: LoadOptions) -> None:
@@ -199,4 +204,4 @@ def _facts(ref: str | None, load: LoadOptions) -> Any:
 def _facts_of_server(url: str) -> Any:
     from miloco_edge.serve.settings import ModelFacts
 
-    return ModelFacts(name=urllib.parse.urlsplit(url).hostname or "remote")
+    return ModelFacts(name=urllib.parse.urlsplit(url).hostname or "remote", here=False)

@@ -50,11 +50,12 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[ModelFacts]:
     return told
 
 
-def a_home(folder: Path, model: object) -> str:
+def a_home(folder: Path, *models: object) -> str:
     path = folder / "home.toml"
+    refs = json.dumps([str(model) for model in models])
     path.write_text(
-        f'model = "{model}"\n[engine]\ncontext = 1536\n[camera.hall]\nsource = "rtsp://127.0.0.1/hall"\n'
-        '[rule.red]\ntext = "A ball is red"\n'
+        f"model = {refs}\n[engine]\ncontext = 1536\n"
+        '[camera.hall]\nsource = "rtsp://127.0.0.1/hall"\n[rule.red]\ntext = "A ball is red"\n'
     )
     return str(path)
 
@@ -67,3 +68,17 @@ def test_a_home_says_how_its_model_runs(pair: Path, tmp_path: Path, told: list[M
     result = CliRunner().invoke(cli, ["serve", "--config", config])
     assert result.exit_code == 0, result.output
     assert [facts.context for facts in told] == [1536]
+
+
+def test_a_model_that_may_be_elsewhere_is_said_to_be(
+    pair: Path, tmp_path: Path, told: list[ModelFacts]
+) -> None:
+    server = "http://127.0.0.1:9/v1"
+    for arguments in (
+        ["--model", str(pair)],
+        ["--model", server],
+        ["--config", a_home(tmp_path, pair, server)],
+    ):
+        result = CliRunner().invoke(cli, ["serve", *arguments])
+        assert result.exit_code == 0, result.output
+    assert [facts.here for facts in told] == [True, False, False]

@@ -18,7 +18,7 @@ from miloco_edge.errors import (
     NonFiniteError,
 )
 from miloco_edge.serve.settings import Limits
-from tests.serve.fake import Fake, jpeg, picture, served, user
+from tests.serve.fake import FACTS, Fake, jpeg, picture, served, user
 
 ROUTE = "/v1/chat/completions"
 
@@ -357,6 +357,23 @@ def test_media_that_are_not_decoded_in_time_end_the_request(
     reply = client.post(route, json={**body, "deadline_s": 0.1})
     assert reply.status_code == 504 and reply.json()["error"]["code"] == "deadline"
     assert time.monotonic() - began < 4
+
+
+@pytest.mark.parametrize(
+    "beyond",
+    [
+        {"response_format": {"type": "json_object"}},
+        {"tools": [{"function": {"name": "lamp"}}], "tool_choice": "required"},
+        {"logprobs": True},
+    ],
+)
+def test_what_a_model_elsewhere_is_not_held_to_is_refused(
+    engine: Fake, beyond: dict[str, Any]
+) -> None:
+    with served(engine, facts=replace(FACTS, here=False)) as client:
+        reply = client.post(ROUTE, json={"messages": [user("Who?")], **beyond})
+        assert reply.status_code == 400 and reply.json()["error"]["code"] == "unsupported"
+        ask(client, user("Who?"), response_format={"type": "text"})
 
 
 def test_while_it_loads_nobody_waits(engine: Fake, client: TestClient) -> None:
