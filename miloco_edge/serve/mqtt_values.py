@@ -123,6 +123,8 @@ def refusal(error: BaseException) -> str:
             return "the camera shows nothing"
         case ValueError():
             return str(error)
+        case TimeoutError():
+            return "no answer: the time ran out"
     return "no answer: the engine failed"
 
 
