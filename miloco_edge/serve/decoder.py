@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from miloco_edge.engine.child_process import deaf
@@ -71,7 +72,7 @@ class Decoders:
         }
         decoder = await self._free.get()
         work = asyncio.create_task(asyncio.to_thread(self._decode, decoder, message))
-        work.add_done_callback(self._give_back)
+        work.add_done_callback(partial(self._give_back, decoder))
         _, outcome = await asyncio.shield(work)  # a client that leaves does not stop a decoder
         if isinstance(outcome, Exception):
             raise outcome
@@ -84,8 +85,13 @@ class Decoders:
             if (decoder := self._free.get_nowait()) is not None:
                 decoder.end()
 
-    def _give_back(self, work: asyncio.Task[tuple[_Decoder | None, Clip | Exception]]) -> None:
-        decoder, _ = work.result()
+    def _give_back(
+        self,
+        decoder: _Decoder | None,
+        work: asyncio.Task[tuple[_Decoder | None, Clip | Exception]],
+    ) -> None:
+        if not work.cancelled():  # as it is where the loop ends before it
+            decoder, _ = work.result()
         if self._closed and decoder is not None:
             decoder.end()
             decoder = None
@@ -101,7 +107,9 @@ class Decoders:
             outcome = decoder.clip(message, self._limits.decode_s)
         except Exception as error:
             outcome = error
-        if decoder is not None and (not decoder.sound or decoder.served >= _REQUESTS):
+        if decoder is not None and (
+            self._closed or not decoder.sound or decoder.served >= _REQUESTS
+        ):
             decoder.end()
             decoder = None
         return decoder, outcome

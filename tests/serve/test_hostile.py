@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -19,7 +20,8 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from miloco_edge.engine.local import LocalEngine
-from miloco_edge.serve.decoder import _Decoder
+from miloco_edge.serve.decoder import Decoders, _Decoder
+from miloco_edge.serve.media import Medium
 from miloco_edge.serve.settings import Limits
 from tests.hub.home import until
 from tests.serve.bundled import video
@@ -132,6 +134,24 @@ def test_a_decoder_that_is_killed_leaves_no_video_behind(
     until(lambda: any(path.is_file() for path in tmp_path.rglob("*")), 30)
     decoder.end()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_decoder_at_work_ends_with_the_loop_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    async def serve() -> None:
+        decoders = Decoders(Limits())
+        await decoders.warm()
+        asked = asyncio.create_task(decoders.clip([Medium("picture", (jpeg(),))]))
+        await asyncio.sleep(0)
+        asked.cancel()
+        await asyncio.sleep(0)
+        decoders.close()
+
+    asyncio.run(serve())
+    assert not list(tmp_path.iterdir()) and not caplog.records
 
 
 def test_a_decoder_ends_with_the_server_and_not_before(client: TestClient) -> None:
