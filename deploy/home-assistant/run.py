@@ -23,9 +23,17 @@ def environment(options: dict[str, Any], broker: dict[str, Any] | None) -> dict[
 
 
 def pull(options: dict[str, Any]) -> list[str]:
-    """The command that fetches the model that is asked for, unless it is there."""
+    """The command that fetches the model that is asked for."""
     licence = ["--accept-license"] if options.get("accept_license") else []
     return ["miloco-edge", "pull", options["pull"], *licence]
+
+
+def have(options: dict[str, Any]) -> int:
+    """Have the model that is asked for; where it is there, the network need not be."""
+    command = pull(options)
+    if subprocess.call([*command, "--offline"], stderr=subprocess.DEVNULL) == 0:
+        return 0
+    return subprocess.call(command)
 
 
 def broker(supervisor: str, token: str) -> dict[str, Any] | None:
@@ -43,10 +51,8 @@ def broker(supervisor: str, token: str) -> dict[str, Any] | None:
 def main() -> None:
     """Fetch the model that is asked for, once; then become the server."""
     options = json.loads(Path("/data/options.json").read_text(encoding="utf-8"))
-    if options.get("pull"):
-        done = subprocess.run(pull(options), check=False)
-        if done.returncode != 0:
-            sys.exit(done.returncode)
+    if options.get("pull") and (code := have(options)) != 0:
+        sys.exit(code)
     os.environ |= environment(options, broker(SUPERVISOR, os.environ["SUPERVISOR_TOKEN"]))
     os.execvp(SERVE[0], SERVE)
 

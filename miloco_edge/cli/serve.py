@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from miloco_edge import registry
 from miloco_edge.cli.ending import until_stopped
@@ -16,7 +17,7 @@ from miloco_edge.cli.options import json_option, load_options
 from miloco_edge.cli.output import Output
 from miloco_edge.cli.sinks import sink_kinds
 from miloco_edge.engine.child import ChildEngine
-from miloco_edge.engine.engine import MAX_CONTEXT, LoadOptions
+from miloco_edge.engine.engine import CONTEXT, MAX_CONTEXT, LoadOptions
 from miloco_edge.engine.protocol import WindowEngine
 from miloco_edge.engine.remote import RemoteEngine
 from miloco_edge.hub.secrets import remote_key
@@ -140,24 +141,43 @@ def _engine(
 ) -> tuple[WindowEngine, Any, Any]:
     """The engine, what is known of its model, and the hub that watches with it."""
     if config_path is None:
-        if model is not None and model.startswith(("http://", "https://")):
+        if model is not None and _elsewhere(model):
             return RemoteEngine(model, api_key=remote_key(model)), _facts_of_server(model), None
         return ChildEngine(model, **load), _facts(model, load), None
     from miloco_edge.hub import config
     from miloco_edge.hub.connect import engine_for
     from miloco_edge.hub.hub import Hub
 
+    _refuse_load_options(load)
     home = config.read(config_path)
     if model is not None:
         home = replace(home, models=(model,))
     ref = home.models[0] if home.models else None
-    if ref is not None and ref.startswith(("http://", "https://")):
+    if ref is not None and _elsewhere(ref):
         facts = _facts_of_server(ref)
     else:
-        facts = _facts(ref, load)
+        facts = _facts(ref, {"context": home.engine.context or CONTEXT})
+        facts = replace(facts, here=not any(map(_elsewhere, home.models)))
     kinds = sink_kinds(home)
     engine = engine_for(home)
     return engine, facts, Hub(home, engine, sinks=kinds)
+
+
+def _elsewhere(ref: str) -> bool:
+    return ref.startswith(("http://", "https://"))
+
+
+def _refuse_load_options(load: LoadOptions) -> None:
+    """Raise click.UsageError where a home is told how to run its model from beside its file."""
+    context = click.get_current_context()
+    for name in load:
+        told = context.get_parameter_source(name)
+        if told in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT):
+            option = "mode" if name == "economy" else name.replace("_", "-")
+            raise click.UsageError(
+                f"expected --{option} without --config, got both: "
+                "[engine] in the home's file says how its model runs"
+            )
 
 
 def _facts(ref: str | None, load: LoadOptions) -> Any:
@@ -184,4 +204,4 @@ def _facts(ref: str | None, load: LoadOptions) -> Any:
 def _facts_of_server(url: str) -> Any:
     from miloco_edge.serve.settings import ModelFacts
 
-    return ModelFacts(name=urllib.parse.urlsplit(url).hostname or "remote")
+    return ModelFacts(name=urllib.parse.urlsplit(url).hostname or "remote", here=False)

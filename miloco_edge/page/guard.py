@@ -23,13 +23,16 @@ _HEADERS = (
     (b"referrer-policy", b"no-referrer"),
     (b"x-content-type-options", b"nosniff"),
 )
+_WRONG_HOST = b"expected this machine's own name as Host; --host opens the page to others"
+_CROSS_ORIGIN = b"expected a request of the page itself; those of other sites are not answered"
 
 
 class Guard:
     """ASGI middleware: what a browser is told and, on a page for this machine alone, who may ask.
 
     A page of elsewhere whose name suddenly means this machine (DNS rebinding) still sends that
-    name as `Host`, and is refused.
+    name as `Host`, and one that sends a request here its own name as `Origin`; both are refused.
+    Gradio lets any origin read what it likes where it is not called localhost.
     """
 
     def __init__(self, app: App, *, local: bool) -> None:
@@ -40,9 +43,14 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+        headers = dict(scope["headers"])
+        host = headers.get(b"host", b"").decode("latin-1")
+        origin = headers.get(b"origin", b"").decode("latin-1")
         if self._local and not loopback(_name(host)):
-            await _refuse(scope, send)
+            await _refuse(scope, send, 421, _WRONG_HOST)
+            return
+        if origin and origin.partition("://")[2] != host:
+            await _refuse(scope, send, 403, _CROSS_ORIGIN)
             return
 
         async def with_headers(message: MutableMapping[str, Any]) -> None:
@@ -70,11 +78,10 @@ def _name(host: str) -> str:
     return host.rpartition(":")[0] if ":" in host else host
 
 
-async def _refuse(scope: Scope, send: Send) -> None:
+async def _refuse(scope: Scope, send: Send, status: int, body: bytes) -> None:
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008})
         return
     headers = [(b"content-type", b"text/plain; charset=utf-8")]
-    await send({"type": "http.response.start", "status": 421, "headers": headers})
-    body = b"expected this machine's own name as Host; --host opens the page to others"
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

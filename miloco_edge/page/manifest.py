@@ -68,7 +68,7 @@ def quantized(document: Any, name: str) -> Quantized:
             ),
             tuple(_weight(tensor) for tensor in document["tensors"]),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise _refused(name, f"{type(error).__name__}: {error}") from error
 
 

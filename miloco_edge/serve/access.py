@@ -56,7 +56,8 @@ class Access:
         if not self.keys:
             return None
         kind, _, secret = headers.get("authorization", "").partition(" ")
-        digest = hashlib.sha256(secret.strip().encode()).digest()
+        # As the bytes that were sent, which a secret is hashed in: headers are read as Latin-1.
+        digest = hashlib.sha256(secret.strip().encode("latin-1")).digest()
         found = [key for key in self.keys if hmac.compare_digest(key.digest, digest)]
         if kind.lower() != "bearer" or not found:
             raise Refusal(401, "invalid_api_key", "expected a valid key as a bearer token")
@@ -94,6 +95,8 @@ def read_keys(path: Path) -> tuple[Key, ...]:
         tables = tomllib.loads(path.read_text(encoding="utf-8")).get("key", {})
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(path, None, None, f"expected TOML, got {error}") from error
+    if not isinstance(tables, dict):
+        raise ConfigError(path, None, "key", "expected [key.NAME] tables, got something else")
     keys = [_read_key(path, name, table) for name, table in tables.items()]
     if not keys:
         raise ConfigError(path, None, "key", "expected at least one [key.NAME], got none")
@@ -121,7 +124,8 @@ def _read_key(path: Path, name: str, table: object) -> Key:
 
 
 def _name(host: str) -> str:
-    """The name in a Host header, without its port."""
+    """The name in a Host header, without its port, in small letters."""
+    host = host.lower()
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.rpartition(":")[0] if ":" in host else host

@@ -18,7 +18,7 @@ from miloco_edge.serve.decoder import Decoders
 from miloco_edge.serve.fetch import Fetcher
 from miloco_edge.serve.media import Medium, Remote
 from miloco_edge.serve.metrics import Metrics
-from miloco_edge.serve.refusal import Refusal, bad_request, loading
+from miloco_edge.serve.refusal import Refusal, bad_request, loading, out_of_time
 from miloco_edge.serve.settings import Limits, ModelFacts
 from miloco_edge.serve.turns import Turns
 from miloco_edge.types import Answer, Budget, Layout, Sampling
@@ -117,7 +117,8 @@ async def answer(serving: Serving, wanted: Wanted) -> AsyncGenerator[Piece | Ans
 async def _answer(serving: Serving, wanted: Wanted, put: Callable[[Piece | Answer], None]) -> None:
     began = time.monotonic()
     end = began + serving.seconds(wanted.seconds)
-    clip = await media_clip(serving, wanted.conversation.media, wanted.layout, wanted.fps)
+    async with _in_time(end):
+        clip = await media_clip(serving, wanted.conversation.media, wanted.layout, wanted.fps)
     loop = asyncio.get_running_loop()
     heard: list[float] = []
 
@@ -153,7 +154,18 @@ async def _answer(serving: Serving, wanted: Wanted, put: Callable[[Piece | Answe
     serving.metrics.answered(found)
     ours = time.monotonic() - began - waited - (found.timings.total_s or 0.0)
     serving.metrics.overhead.observe(max(ours, 0.0))
+    _check(found)
     put(found)
+
+
+def _check(found: Answer) -> None:
+    """Raise Refusal for an answer that says nothing because it could not."""
+    if found.text or found.thinking:
+        return
+    if found.finish_reason == "deadline":
+        raise out_of_time()
+    if found.finish_reason == "cancelled":
+        raise Refusal(503, "cancelled", "the request was stopped", retry_after_s=5)
 
 
 def _soon(loop: asyncio.AbstractEventLoop, call: Callable[[Piece], None], piece: Piece) -> None:
@@ -175,7 +187,8 @@ async def decide(
     """Whether each rule holds in what the media show. Raises as the engine does."""
     serving.check_ready()
     end = time.monotonic() + serving.seconds(seconds)
-    clip = await media_clip(serving, media, layout, fps)
+    async with _in_time(end):
+        clip = await media_clip(serving, media, layout, fps)
     if clip is None:
         raise bad_request("no_media", "expected pictures or a video to decide on", "media")
     async with serving.turns.turn(priority, end - time.monotonic()) as waited:
@@ -189,6 +202,16 @@ async def decide(
     for decision in seen.decisions:
         serving.metrics.decisions.labels(decision.answer).inc()
     return seen
+
+
+@asynccontextmanager
+async def _in_time(end: float) -> AsyncIterator[None]:
+    """What is left early once the request's time is over."""
+    try:
+        async with asyncio.timeout(end - time.monotonic()):
+            yield
+    except TimeoutError:
+        raise out_of_time() from None
 
 
 async def media_clip(

@@ -13,7 +13,6 @@ from miloco_edge.serve.chat_reply import Collected, Reply, chunks
 from miloco_edge.serve.chat_request import ChatRequest
 from miloco_edge.serve.chat_wanted import offered, wanted
 from miloco_edge.serve.http import event, read, streamed, unless_gone
-from miloco_edge.serve.refusal import Refusal
 from miloco_edge.types import Answer, Layout
 
 
@@ -43,7 +42,7 @@ async def chat(request: Request, serving: Serving) -> Response:
 
 
 async def whole_answer(serving: Serving, want: Wanted, collected: Collected) -> Answer:
-    """The whole of an answer. Raises Refusal where its time ran out before it began."""
+    """The whole of an answer. Raises as `answer` does."""
     whole: Answer | None = None
     async with aclosing(answer(serving, want)) as parts:
         async for part in parts:
@@ -53,18 +52,7 @@ async def whole_answer(serving: Serving, want: Wanted, collected: Collected) -> 
                 whole = part
                 collected.end(part)
     assert whole is not None
-    check(whole)
     return whole
-
-
-def check(whole: Answer) -> None:
-    """Raise Refusal for an answer that says nothing because it could not."""
-    if whole.text or whole.thinking:
-        return
-    if whole.finish_reason == "deadline":
-        raise Refusal(504, "deadline", "the request's time ran out before the answer began")
-    if whole.finish_reason == "cancelled":
-        raise Refusal(503, "cancelled", "the request was stopped", retry_after_s=5)
 
 
 def layout_of(want: Wanted) -> Layout:

@@ -43,6 +43,10 @@ def wanted(serving: Serving, request: ChatRequest) -> Wanted:
     check_length(limits, [text for turn in spoken.history for text in (turn.question, turn.answer)])
     think, thinking_tokens = thinking(request)
     grammar = _grammar(request, tools)
+    if not serving.facts.here and (grammar is not None or request.logprobs):
+        raise bad_request(
+            "unsupported", "expected no schema, required tool or logprobs of a model elsewhere"
+        )
     answer_tokens, thinking_tokens = shares(
         _most_tokens(request), thinking_tokens if think else 0, limits
     )

@@ -69,9 +69,10 @@ def _media(asked: DecideRequest) -> list[Medium | Remote]:
     given = [each for each in (asked.video, asked.frames, asked.images) if each]
     if len(given) != 1:
         raise bad_request("no_media", "expected one of video, frames or images")
-    if asked.video is not None:
-        return [medium("video", _url(asked.video), asked.fps, where="video")]
-    if asked.frames is not None:
+    if asked.video:
+        own = asked.video.fps if isinstance(asked.video, Address) else None
+        return [medium("video", _url(asked.video), own or asked.fps, where="video")]
+    if asked.frames:
         return [frames(asked.frames, asked.fps, "frames")]
     return [medium("picture", _url(image), where="images") for image in asked.images or ()]
 

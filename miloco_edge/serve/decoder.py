@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from miloco_edge.engine.child_process import deaf
@@ -25,7 +28,7 @@ log = logging.getLogger(__name__)
 _START_S = 60.0
 _REQUESTS = 200
 """After so many a process is replaced, whatever it did."""
-_PASSED_ON = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
+_PASSED_ON = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH")
 """Of the environment; keys and tokens stay here."""
 _FFMPEG = (
     "protocol_whitelist;file"
@@ -69,7 +72,7 @@ class Decoders:
         }
         decoder = await self._free.get()
         work = asyncio.create_task(asyncio.to_thread(self._decode, decoder, message))
-        work.add_done_callback(self._give_back)
+        work.add_done_callback(partial(self._give_back, decoder))
         _, outcome = await asyncio.shield(work)  # a client that leaves does not stop a decoder
         if isinstance(outcome, Exception):
             raise outcome
@@ -82,8 +85,13 @@ class Decoders:
             if (decoder := self._free.get_nowait()) is not None:
                 decoder.end()
 
-    def _give_back(self, work: asyncio.Task[tuple[_Decoder | None, Clip | Exception]]) -> None:
-        decoder, _ = work.result()
+    def _give_back(
+        self,
+        decoder: _Decoder | None,
+        work: asyncio.Task[tuple[_Decoder | None, Clip | Exception]],
+    ) -> None:
+        if not work.cancelled():  # as it is where the loop ends before it
+            decoder, _ = work.result()
         if self._closed and decoder is not None:
             decoder.end()
             decoder = None
@@ -99,7 +107,9 @@ class Decoders:
             outcome = decoder.clip(message, self._limits.decode_s)
         except Exception as error:
             outcome = error
-        if decoder is not None and (not decoder.sound or decoder.served >= _REQUESTS):
+        if decoder is not None and (
+            self._closed or not decoder.sound or decoder.served >= _REQUESTS
+        ):
             decoder.end()
             decoder = None
         return decoder, outcome
@@ -109,6 +119,8 @@ class _Decoder:
     """One process."""
 
     def __init__(self, memory_bytes: int) -> None:
+        # Videos lie in files while they are decoded. One that is killed leaves them to us.
+        self._folder = tempfile.mkdtemp(prefix="miloco-edge-")
         ours, theirs = socket.socketpair()
         with theirs, deaf():
             descriptor = theirs.fileno()
@@ -121,6 +133,7 @@ class _Decoder:
                 stderr=subprocess.DEVNULL,
                 env={
                     **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+                    "TMPDIR": self._folder,
                     "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
                     "OPENCV_FFMPEG_CAPTURE_OPTIONS": _FFMPEG,
                     "OMP_NUM_THREADS": "1",
@@ -158,7 +171,8 @@ class _Decoder:
         raise MediaError("media", "not decodable")
 
     def end(self) -> None:
-        """End it now."""
+        """End it now, and leave nothing of what it read."""
         self._channel.close()
         self._process.kill()
         self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)

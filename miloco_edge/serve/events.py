@@ -70,10 +70,12 @@ async def _stream(
     following = asyncio.create_task(follow())
     following.add_done_callback(lambda _: told.put_nowait(None))
     serving.listeners.add(following)
+    again: set[str] = set()
     try:
         yield b": miloco-edge\n\n"
         if last is not None:
             for document in await asyncio.to_thread(_missed, hub, last):
+                again.add(document["id"])  # one that came meanwhile is in both
                 if _chosen(document, camera, rule):
                     yield _written(document)
         while True:
@@ -85,7 +87,7 @@ async def _stream(
             if event is None:
                 return
             document = event.document(hub.home.time_zone)
-            if _chosen(document, camera, rule):
+            if document["id"] not in again and _chosen(document, camera, rule):
                 yield _written(document)
     finally:
         following.cancel()

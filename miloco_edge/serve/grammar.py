@@ -7,15 +7,18 @@ every sentence is JSON, and refuses what it cannot hold the model to.
 
 Held to: type, properties, required, items, prefixItems, enum, const, anyOf, oneOf, allOf of
 objects, $ref into the same document, nullable, lengths, counts, bounds of integers, format of dates
-and uuid. Not held to: pattern and bounds of other numbers (but for from 0 to 1, and from 0 on).
+and uuid. Not held to: pattern, multipleOf and bounds of other numbers (but for from 0 to 1, and
+from 0 on).
 Properties that a schema does not name are never written.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from miloco_edge.serve.refusal import bad_request
@@ -28,7 +31,7 @@ _MOST_TIMES = 1000
 """llama.cpp writes repetitions out as rules and refuses too many."""
 _MOST_TIMES_TOGETHER = 20_000
 _DEEPEST = 40
-_MOST_INTEGERS = 200
+_MOST_INTEGER = 10**15 - 1
 
 _PRIMITIVES = {
     "ws": r'" "? | "\n" [ \t]{0,20}',
@@ -84,6 +87,15 @@ class _Writer:
 
     def grammar(self, root: str) -> str:
         """All rules that are needed, root first."""
+        aliases = {
+            name: body.split(" | ")
+            for name, body in self._rules.items()
+            if re.fullmatch(r"\w+( \| \w+)*", body)
+        }
+        try:
+            TopologicalSorter(aliases).prepare()
+        except CycleError:  # llama.cpp takes no rule that begins with itself
+            raise _unsupported("a $ref to itself") from None
         self._use("\n".join(["ws", root, *self._rules.values()]))
         lines = [f"root ::= {root}"]
         lines += [f"{name} ::= {body}" for name, body in self._rules.items()]
@@ -158,22 +170,20 @@ class _Writer:
             # The name stands before the body is known: a schema may contain itself.
             name = self._refs[key] = self.add("value")
             self._rules[name] = self.rule(_pointed(self.root, ref))
-            if self._rules[name] == name:
-                raise _unsupported("a $ref to itself")
         return self._refs[key]
 
     def _merged(self, schema: dict[str, Any]) -> dict[str, Any]:
         """allOf of objects as one object."""
         merged = {key: value for key, value in schema.items() if key != "allOf"}
-        properties = dict(merged.get("properties", {}))
-        required = list(merged.get("required", []))
+        properties = dict(_properties(merged))
+        required = list(_strings(merged.get("required", [])))
         for part in _list(schema["allOf"], "allOf"):
             if isinstance(part, dict) and isinstance(part.get("$ref"), str):
                 part = _pointed(self.root, part["$ref"])
             if not isinstance(part, dict):
                 raise _unsupported("allOf of something else than schemas")
-            properties |= part.get("properties", {})
-            required += part.get("required", [])
+            properties |= _properties(part)
+            required += _strings(part.get("required", []))
             merged |= {k: v for k, v in part.items() if k not in ("properties", "required")}
         if properties:
             merged |= {"type": "object", "properties": properties, "required": required}
@@ -182,9 +192,7 @@ class _Writer:
         return merged
 
     def _object(self, schema: dict[str, Any]) -> str:
-        properties = schema.get("properties") or {}
-        if not isinstance(properties, dict):
-            raise _unsupported("properties that are not an object")
+        properties = _properties(schema)
         if not properties:
             more = schema.get("additionalProperties", True)
             if more is False:
@@ -234,10 +242,17 @@ class _Writer:
 
     def _integer(self, schema: dict[str, Any]) -> str:
         least, most = _bounds(schema)
-        if least is not None and most is not None and 0 <= most - least < _MOST_INTEGERS:
-            first, last = -int(-least // 1), int(most // 1)
-            return self.add(" | ".join(f'"{number}"' for number in range(first, last + 1)))
-        return "whole" if least is not None and least >= 0 else "integer"
+        low = -_MOST_INTEGER if least is None else max(math.ceil(least), -_MOST_INTEGER)
+        high = _MOST_INTEGER if most is None else min(math.floor(most), _MOST_INTEGER)
+        above, below = _bounds(schema, "exclusiveMinimum", "exclusiveMaximum")
+        low = low if above is None else max(low, math.floor(above) + 1)
+        high = high if below is None else min(high, math.ceil(below) - 1)
+        if low > high:
+            raise _unsupported("a maximum below its minimum")
+        if high == _MOST_INTEGER and low in (0, -high):
+            return "whole" if low == 0 else "integer"
+        negative = [f'"-" ({_wholes(max(1, -high), -low)})'] if low < 0 else []
+        return self.add(" | ".join(negative + ([_wholes(max(0, low), high)] if high >= 0 else [])))
 
     def _number(self, schema: dict[str, Any]) -> str:
         least, most = _bounds(schema)
@@ -288,6 +303,13 @@ def _list(value: object, what: str) -> list[Any]:
     return value
 
 
+def _properties(schema: dict[str, Any]) -> dict[str, Any]:
+    value = schema.get("properties") or {}
+    if not isinstance(value, dict):
+        raise _unsupported("properties that are not an object")
+    return value
+
+
 def _strings(value: object) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
         raise _unsupported("required that is not a list of names")
@@ -305,14 +327,51 @@ def _count(schema: dict[str, Any], key: str, default: int | None) -> int | None:
     return value
 
 
-def _bounds(schema: dict[str, Any]) -> tuple[float | None, float | None]:
+def _bounds(
+    schema: dict[str, Any], least: str = "minimum", most: str = "maximum"
+) -> tuple[float | None, float | None]:
     found = []
-    for key in ("minimum", "maximum"):
+    for key in (least, most):
         value = schema.get(key)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        if value is not None and (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or (isinstance(value, float) and not math.isfinite(value))
+        ):
             raise _unsupported(f"{key} that is not a number")
         found.append(value)
     return found[0], found[1]
+
+
+def _wholes(least: int, most: int) -> str:
+    """Numbers from 0 on between two, as alternatives by their count of digits."""
+    ranges = []
+    for digits in range(len(str(least)), len(str(most)) + 1):
+        low, high = max(least, 10 ** (digits - 1) if digits > 1 else 0), min(most, 10**digits - 1)
+        ranges.append(_digits(str(low), str(high)))
+    return " | ".join(ranges)
+
+
+def _digits(low: str, high: str) -> str:
+    """Strings of digits, as long as both, between two."""
+    rest = len(low) - 1
+    if low == high:
+        return f'"{low}"'
+    if not rest:
+        return f"[{low}-{high}]"
+    first, last, nines = int(low[0]), int(high[0]), "9" * rest
+    if first == last:
+        return f'"{first}" ({_digits(low[1:], high[1:])})'
+    ranges = []
+    if int(low[1:]):
+        ranges.append(f'"{first}" ({_digits(low[1:], nines)})')
+        first += 1
+    if high[1:] != nines:
+        ranges.append(f'"{last}" ({_digits("0" * rest, high[1:])})')
+        last -= 1
+    if first <= last:
+        ranges.append(f"[{first}-{last}] [0-9]{{{rest}}}")
+    return " | ".join(ranges)
 
 
 def _times(least: int, most: int | None) -> str:

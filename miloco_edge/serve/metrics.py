@@ -28,7 +28,7 @@ class Metrics:
         self._registry = CollectorRegistry()
         ProcessCollector(namespace="miloco_edge", registry=self._registry)
         self.requests = self._counter("requests", "Requests by route and outcome", "route outcome")
-        self.duration = self._seconds("request_duration_seconds", "From arrival to the last byte")
+        self.duration = self._seconds("request_duration_seconds", "Until the reply begins")
         self.queue = self._seconds("queue_seconds", "Waiting for a turn")
         self.first_token = self._seconds("time_to_first_token_seconds", "From arrival")
         self.per_token = self._seconds("time_per_output_token_seconds", "After the first", _SHORT)

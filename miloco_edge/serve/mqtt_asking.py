@@ -43,7 +43,7 @@ class Asking:
         try:
             asked = read_question(payload)
             answer = await self._put(camera, asked.text)
-        except (MilocoEdgeError, ValueError) as refused:
+        except (MilocoEdgeError, ValueError, TimeoutError) as refused:
             log.info("a question about camera %s: %s", camera, refused)
             error = refusal(refused)
         took_s = asyncio.get_running_loop().time() - began
@@ -56,7 +56,10 @@ class Asking:
             raise BusyError(_AT_ONCE, 10)
         pending = self._hub.ask(camera, question, seconds=self._settings.ask_s)
         try:
-            return (await asyncio.wrap_future(pending.future)).text
+            answer = await asyncio.wrap_future(pending.future)
         except asyncio.CancelledError:
             pending.cancel()
             raise
+        if not answer.text and answer.finish_reason != "stop":
+            raise TimeoutError(f"nothing was said in {self._settings.ask_s:.0f} s")
+        return answer.text

@@ -94,6 +94,7 @@ def read_question(payload: object) -> Question:
     if asked.text.startswith("{"):
         try:
             document = json.loads(text)
+            _json(document).encode()  # half of a character can be written, and told to nobody
         except (ValueError, RecursionError):
             raise ValueError("expected a question, or JSON with one, got neither") from None
         question, name = document.get("question"), document.get("id")
@@ -122,6 +123,8 @@ def refusal(error: BaseException) -> str:
             return "the camera shows nothing"
         case ValueError():
             return str(error)
+        case TimeoutError():
+            return "no answer: the time ran out"
     return "no answer: the engine failed"
 
 

@@ -66,6 +66,11 @@ def loading() -> Refusal:
     return Refusal(503, "loading", "Loading model", retry_after_s=2)
 
 
+def out_of_time() -> Refusal:
+    """A request whose time ran out before there was anything to say."""
+    return Refusal(504, "deadline", "the request's time ran out before the answer began")
+
+
 def refusal_of(error: BaseException) -> Refusal:
     """What an error of the engine or of a decoder is to a client.
 

@@ -56,3 +56,5 @@ class ModelFacts:
     """When the file was made, seconds since 1970."""
     thinks: bool = True
     sampling: SamplingDefaults = field(default_factory=SamplingDefaults)
+    here: bool = True
+    """False where another server may answer, which is held to no grammar and tells no odds."""

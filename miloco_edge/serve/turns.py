@@ -24,6 +24,11 @@ class _Waiting:
     rank: tuple[int, int]
     granted: asyncio.Future[None] = field(compare=False)
 
+    def send_away(self, why: Refusal) -> None:
+        """Have it raise, unless its client or its time is gone in this very moment."""
+        if not self.granted.done():
+            self.granted.set_exception(why)
+
 
 class Turns:
     """At most `slots` at once, at most `waiting` in line. Used in one event loop."""
@@ -52,7 +57,7 @@ class Turns:
         """Send away all who wait and who will come; those whose turn it is go on."""
         self._closed = True
         for each in self._line:
-            each.granted.set_exception(_closing())
+            each.send_away(_closing())
         self._line.clear()
 
     @asynccontextmanager
@@ -88,7 +93,7 @@ class Turns:
             if last is mine:
                 raise busy(self.retry_after_s())
             self._line.remove(last)
-            last.granted.set_exception(busy(self.retry_after_s()))
+            last.send_away(busy(self.retry_after_s()))
         self._line.append(mine)
         try:
             await asyncio.wait_for(mine.granted, seconds)

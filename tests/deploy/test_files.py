@@ -164,6 +164,24 @@ def test_the_app_passes_options_and_the_brokers_login_on() -> None:
     assert run.environment({"api_key": ""}, None) == {}
 
 
+def test_the_app_fetches_a_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = load_run()
+    told: list[list[str]] = []
+    there = False
+
+    def call(command: list[str], **_: object) -> int:
+        check_command(command[1:])
+        told.append(command)
+        return 0 if there or "--offline" not in command else 3
+
+    monkeypatch.setattr(subprocess, "call", call)
+    assert run.have({"pull": "miloco-7b"}) == 0
+    assert [command[-1] for command in told] == ["--offline", "miloco-7b"]
+    there = True
+    assert run.have({"pull": "miloco-7b"}) == 0
+    assert told[2:] == [["miloco-edge", "pull", "miloco-7b", "--offline"]]
+
+
 @pytest.fixture
 def supervisor() -> Iterator[tuple[str, dict[str, Any]]]:
     """Home Assistant's Supervisor, as far as an app asks it for a broker."""

@@ -12,11 +12,14 @@ import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
+from starlette.responses import PlainTextResponse
+from starlette.testclient import TestClient
 
 from miloco_edge.cli.main import main
-from miloco_edge.page.guard import loopback
+from miloco_edge.page.guard import Guard, loopback
 
 # Loaded by the command's own Python at its start: every connection that it makes is written down.
 _WATCH = """
@@ -44,6 +47,24 @@ socket.socket.connect = connect
 )
 def test_what_only_this_machine_reaches(host: str, alone: bool) -> None:
     assert loopback(host) == alone
+
+
+@pytest.mark.parametrize("local", [True, False])
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        (None, 200),
+        ("http://localhost:7860", 200),
+        ("https://evil.example", 403),
+        ("http://localhost:3000", 403),
+        ("null", 403),
+    ],
+)
+def test_no_other_site_talks_to_the_page(local: bool, origin: str | None, status: int) -> None:
+    guarded: Any = Guard(PlainTextResponse("seen"), local=local)
+    client = TestClient(guarded, base_url="http://localhost:7860")
+    headers = {} if origin is None else {"Origin": origin}
+    assert client.post("/upload", headers=headers).status_code == status
 
 
 def test_the_page_is_served_and_calls_nobody(pair: Path, tmp_path: Path) -> None:

@@ -111,6 +111,7 @@ def test_a_manifest_is_drawn_layer_by_layer(pair: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "[]", "{}", "nonsense", '{"recipe": 1, "outputs": [{}], "tensors": []}', "[" * 100_000,
+     '{"recipe": "x", "outputs": [{"file": "a", "bytes": 1e999, "bpw": 1}], "tensors": []}',
      json.dumps({"recipe": "x", "outputs": [], "tensors": [
          {"name": "a", "type": "F32", "bytes": 1, "nmse": float("nan"), "shape": [1, 1]}]})],
 )  # fmt: skip

@@ -44,6 +44,12 @@ def test_a_key_opens_its_scopes_and_no_others() -> None:
         assert client.get("/health").status_code == 200
 
 
+def test_a_key_may_hold_any_letters() -> None:
+    with served(Fake(), access=Access((Key.of("hub", "schlüssel-鑰匙"),))) as client:
+        sent = {"Authorization": "Bearer schlüssel-鑰匙".encode()}
+        assert client.get("/v1/models", headers=sent).status_code == 200  # type: ignore[arg-type]
+
+
 def test_every_route_but_health_wants_a_key() -> None:
     app_routes = []
     with served(Fake(), access=Access((LOOK,))) as client:
@@ -64,6 +70,7 @@ def test_every_route_but_health_wants_a_key() -> None:
         ({}, 200),
         ({"Host": "localhost:8001"}, 200),
         ({"Host": "[::1]:8001"}, 200),
+        ({"Host": "LocalHost:8001"}, 200),
         ({"Host": "evil.example"}, 403),
         ({"Host": "127.0.0.1.evil.example:8001"}, 403),
         ({"Origin": "http://127.0.0.1:8001"}, 200),
@@ -90,7 +97,14 @@ def test_keys_are_read_from_a_file(tmp_path: Path) -> None:
     first, second = read_keys(path)
     assert first.scopes == {"read", "ask", "watch", "admin"} and second.scopes == {"read"}
     assert Access((first, second)).key({"authorization": "bearer only-to-look"}) is second
-    for bad in ("", "[key.a]", "[key.a]\nsecret = 'short'", "[key.a]\nsha256 = 'zz'", "x ="):
+    for bad in (
+        "",
+        "[key.a]",
+        "[key.a]\nsecret = 'short'",
+        "[key.a]\nsha256 = 'zz'",
+        "x =",
+        "key = 1",
+    ):
         path.write_text(bad)
         with pytest.raises(ConfigError):
             read_keys(path)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +18,7 @@ from miloco_edge.errors import (
     NonFiniteError,
 )
 from miloco_edge.serve.settings import Limits
-from tests.serve.fake import Fake, jpeg, picture, served, user
+from tests.serve.fake import FACTS, Fake, jpeg, picture, served, user
 
 ROUTE = "/v1/chat/completions"
 
@@ -329,11 +331,49 @@ def test_pictures_are_bounded(engine: Fake) -> None:
             assert reply.status_code == 413, reply.text
 
 
-def test_an_answer_out_of_time_is_no_answer(engine: Fake, client: TestClient) -> None:
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("route", [ROUTE, "/api/chat"])
+def test_an_answer_out_of_time_is_no_answer(
+    engine: Fake, client: TestClient, route: str, stream: bool
+) -> None:
     engine.says, engine.finish_reason = (), "deadline"
-    reply = client.post(ROUTE, json={"messages": [user("Who?")], "deadline_s": 1})
+    message = {"role": "user", "content": "Who?"}
+    reply = client.post(route, json={"messages": [message], "deadline_s": 1, "stream": stream})
     assert reply.status_code == 504
-    assert engine.asked[-1]["budget"].seconds <= 1
+    assert route != ROUTE or engine.asked[-1]["budget"].seconds <= 1
+
+
+@pytest.mark.parametrize("route", [ROUTE, "/v1/decide"])
+def test_media_that_are_not_decoded_in_time_end_the_request(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, route: str
+) -> None:
+    async def clip(*_: object) -> None:
+        await asyncio.sleep(5)
+
+    app: Any = client.app
+    monkeypatch.setattr(app.state.serving.decoders, "clip", clip)
+    body = {"messages": [user("Who?", picture())], "images": [jpeg()], "rules": ["yes?"]}
+    began = time.monotonic()
+    reply = client.post(route, json={**body, "deadline_s": 0.1})
+    assert reply.status_code == 504 and reply.json()["error"]["code"] == "deadline"
+    assert time.monotonic() - began < 4
+
+
+@pytest.mark.parametrize(
+    "beyond",
+    [
+        {"response_format": {"type": "json_object"}},
+        {"tools": [{"function": {"name": "lamp"}}], "tool_choice": "required"},
+        {"logprobs": True},
+    ],
+)
+def test_what_a_model_elsewhere_is_not_held_to_is_refused(
+    engine: Fake, beyond: dict[str, Any]
+) -> None:
+    with served(engine, facts=replace(FACTS, here=False)) as client:
+        reply = client.post(ROUTE, json={"messages": [user("Who?")], **beyond})
+        assert reply.status_code == 400 and reply.json()["error"]["code"] == "unsupported"
+        ask(client, user("Who?"), response_format={"type": "text"})
 
 
 def test_while_it_loads_nobody_waits(engine: Fake, client: TestClient) -> None:

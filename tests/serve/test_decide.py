@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from tests.serve.bundled import video
 from tests.serve.fake import Fake, jpeg
 
 
@@ -20,6 +21,24 @@ def test_all_rules_on_one_look(engine: Fake, client: TestClient) -> None:
     assert found["usage"]["visual_tokens"] == 72 and found["degraded"] is None
     (clip,) = engine.clips
     assert clip is not None and clip.layout == "video" and engine.asked[0]["budget"].seconds <= 5
+
+
+@pytest.mark.parametrize("empty", [{"video": ""}, {"frames": []}, {"video": None}])
+def test_media_that_are_left_empty_are_not_meant(
+    engine: Fake, client: TestClient, empty: dict[str, Any]
+) -> None:
+    body = {"rules": ["yes?"], "images": [jpeg()], **empty}
+    assert client.post("/v1/decide", json=body).status_code == 200
+
+
+def test_a_video_may_say_its_rate_beside_it_as_in_a_chat(engine: Fake, client: TestClient) -> None:
+    for said in (
+        {"video": video("reading"), "fps": 1},
+        {"video": {"url": video("reading"), "fps": 1}},
+    ):
+        assert client.post("/v1/decide", json={"rules": ["yes?"], **said}).status_code == 200
+    one, other = engine.clips
+    assert one is not None and other is not None and one.times_s == other.times_s
 
 
 @pytest.mark.parametrize(

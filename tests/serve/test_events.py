@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import uvicorn
 from starlette.applications import Starlette
 
 from miloco_edge.hub.hub import Hub
+from miloco_edge.hub.journal import query
 from miloco_edge.hub.settings import JournalSettings
+from miloco_edge.serve import events
 from miloco_edge.serve.app import create_app, drain
 from tests.hub.home import Camera, FakeEngine, home, until
 from tests.serve.fake import FACTS, Fake, served
@@ -81,6 +84,28 @@ def test_events_are_told_with_their_pictures(
     drain(app)
     following.join(30)
     assert not following.is_alive(), "a stream outlives the server"
+
+
+def test_an_event_that_comes_while_the_missed_are_read_is_told_once(
+    watched: tuple[str, Camera, Hub, Starlette], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, camera, hub, app = watched
+
+    def read_late(path: Path, **options: Any) -> Iterator[dict[str, Any]]:
+        until(lambda: hub._listeners, 8)
+        camera.show(220)
+        until(lambda: any(each["state"] == "on" for each in query(path)), 8)
+        return iter(query(path, **options))
+
+    monkeypatch.setattr(events, "query", read_late)
+    found: list[dict[str, Any]] = []
+    following = follow(f"{address}/v1/events", found, **{"Last-Event-ID": "0" * 16})
+    until(lambda: any(each["state"] == "on" for each in found), 8)
+    time.sleep(0.2)
+    numbers = [each["id"] for each in found]
+    assert len(numbers) == len(set(numbers))
+    drain(app)
+    following.join(8)
 
 
 def test_without_a_hub_there_are_no_events() -> None:

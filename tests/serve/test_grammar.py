@@ -89,6 +89,23 @@ def test_optional_properties_may_be_left_out_and_keep_their_order(model: Engine)
     assert all("c" in keys and list(keys) == sorted(keys) for keys in seen)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_an_integer_keeps_its_bounds(model: Engine, seed: int) -> None:
+    schema = {"type": "integer", "minimum": -12, "exclusiveMaximum": 1001}
+    assert -12 <= int(generate(model, json_grammar(schema), seed)) <= 1000
+
+
+@pytest.mark.parametrize("least", [-1250, -99, -1, 0, 7, 10, 95, 999, 4321])
+@pytest.mark.parametrize("wide", [0, 1, 9, 90, 905, 1000])
+def test_bounds_of_integers_are_written_to_the_digit(least: int, wide: int) -> None:
+    grammar = json_grammar({"type": "integer", "minimum": least, "maximum": least + wide})
+    body = grammar.splitlines()[1].partition(" ::= ")[2]
+    allowed = re.compile(body.replace('"', "").replace(" ", ""))
+    for number in range(least - 120, least + wide + 120):
+        assert bool(allowed.fullmatch(str(number))) == (least <= number <= least + wide)
+    assert not allowed.fullmatch("-0") and not allowed.fullmatch("07")
+
+
 def test_a_call_names_one_of_the_tools(model: Engine) -> None:
     schema = {"type": "object", "properties": {"on": {"type": "boolean"}}, "required": ["on"]}
     text = generate(model, calls_grammar([("lamp", schema), ("bell", None)]), 2)
@@ -104,6 +121,8 @@ def test_a_call_names_one_of_the_tools(model: Engine) -> None:
         {"$ref": "https://example.com/schema"},
         {"$ref": "#"},
         {"$ref": "#/nothing"},
+        {"anyOf": [{"$ref": "#"}, {"type": "string"}]},
+        {"allOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"anyOf": [{"$ref": "#/$defs/a"}]}}},
         {"type": "string", "minLength": 10**9},
         {"type": "thing"},
         {"enum": []},
@@ -111,6 +130,11 @@ def test_a_call_names_one_of_the_tools(model: Engine) -> None:
         {"type": "object", "properties": {"a": {}}, "required": "a"},
         {"type": "array", "minItems": 3, "maxItems": 2},
         {"anyOf": [{"allOf": [{"allOf": [{}]}]}]},
+        {"allOf": [{"properties": [1]}]},
+        {"allOf": [{"required": 5}]},
+        {"allOf": [{}], "properties": 5},
+        {"type": "integer", "minimum": 3, "exclusiveMaximum": 3},
+        {"type": "integer", "minimum": float("nan")},
     ],
 )
 def test_what_cannot_be_held_to_is_refused(schema: dict[str, Any]) -> None:

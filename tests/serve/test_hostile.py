@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
 import struct
+import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,11 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from miloco_edge.engine.local import LocalEngine
+from miloco_edge.serve.decoder import Decoders, _Decoder
+from miloco_edge.serve.media import Medium
+from miloco_edge.serve.settings import Limits
+from tests.hub.home import until
+from tests.serve.bundled import video
 from tests.serve.fake import FACTS, Fake, jpeg, picture, served, user
 
 ROUTE = "/v1/chat/completions"
@@ -110,6 +117,41 @@ def test_a_decoder_that_hangs_or_dies_is_replaced(
     decoders._free.put_nowait(decoder)
     assert ask(client, picture()).status_code == 400
     assert ask(client, picture()).status_code == 200
+
+
+def test_a_decoder_that_is_killed_leaves_no_video_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    decoder = _Decoder(Limits().decode_memory_bytes)
+    decoder._channel.receive(60)
+    raw = video("reading").partition(",")[2]
+    limits = {"frames": 256, "clip_bytes": 1 << 29, "picture_pixels": 1 << 24}
+    medium = {"kind": "video", "data": [raw], "fps": 2}
+    asked = {"media": [medium] * 20, "layout": "images", "fps": None, "limits": limits}
+    decoder._channel.send(asked)
+    until(lambda: any(path.is_file() for path in tmp_path.rglob("*")), 30)
+    decoder.end()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_decoder_at_work_ends_with_the_loop_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    async def serve() -> None:
+        decoders = Decoders(Limits())
+        await decoders.warm()
+        asked = asyncio.create_task(decoders.clip([Medium("picture", (jpeg(),))]))
+        await asyncio.sleep(0)
+        asked.cancel()
+        await asyncio.sleep(0)
+        decoders.close()
+
+    asyncio.run(serve())
+    assert not list(tmp_path.iterdir()) and not caplog.records
 
 
 def test_a_decoder_ends_with_the_server_and_not_before(client: TestClient) -> None:

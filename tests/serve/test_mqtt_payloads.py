@@ -193,7 +193,8 @@ def test_questions() -> None:
 @pytest.mark.parametrize(
     "payload",
     [b"", b"  ", b"x" * 2001, b"\xff\xfe", b'{"question": 3}', b"{nothing", b'{"question": ""}',
-     b'{"question": "x", "id": "' + b"y" * 200 + b'"}', b"{" * 5000, None, 3.5],
+     b'{"question": "x", "id": "' + b"y" * 200 + b'"}', b"{" * 5000, None, 3.5,
+     b'{"question": "\\ud800?"}', b'{"question": "x", "id": "\\ud800"}'],
 )  # fmt: skip
 def test_questions_that_are_none(payload: object) -> None:
     with pytest.raises(ValueError, match="expected"):

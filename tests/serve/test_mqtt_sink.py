@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import time
+from concurrent.futures import Future
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import aiomqtt
 import pytest
 
+from miloco_edge import Answer, Timings, Usage
 from miloco_edge.cli.sinks import sink_kinds
+from miloco_edge.engine.protocol import Pending
 from miloco_edge.errors import MilocoEdgeError
 from miloco_edge.hub.hub import Hub
 from miloco_edge.hub.journal import Journal, query
 from miloco_edge.hub.settings import MqttSink
 from miloco_edge.serve.mqtt import Mqtt
+from miloco_edge.serve.mqtt_asking import Asking
 from tests.hub.home import Camera, FakeEngine, home, until
 
 
@@ -68,6 +73,31 @@ def test_a_picture_that_the_broker_refuses_is_said_and_not_tried_again(
     hub.close()
     assert "camera hall, got: the packet is too large" in caplog.text
     assert caplog.text.count("expected to publish a picture") == 2, "one was merely too old"
+
+
+def test_a_question_whose_time_ran_out_is_answered_with_an_error() -> None:
+    answer = Answer("Who?", "", None, "deadline", Usage(), Timings())
+    said: list[dict[str, Any]] = []
+
+    class Silent:
+        def ask(self, *_: object, **__: object) -> Pending[Answer]:
+            future: Future[Answer] = Future()
+            future.set_result(answer)
+            return Pending(future, lambda: None)
+
+    class Connected:
+        async def publish(self, _: str, payload: str, **__: object) -> None:
+            said.append(json.loads(payload))
+
+    async def ask() -> None:
+        asking = Asking(cast(Hub, Silent()), MqttSink("mqtt"))
+        asking.ask(cast(aiomqtt.Client, Connected()), "hall", b"Who?")
+        await asyncio.gather(*asking._tasks)
+
+    asyncio.run(ask())
+    assert [(each["answer"], each["error"]) for each in said] == [
+        (None, "no answer: the time ran out")
+    ]
 
 
 def test_a_home_that_needs_the_extra_says_so(

@@ -52,6 +52,26 @@ def test_higher_priorities_first_and_equals_in_their_order() -> None:
     run(work())
 
 
+@pytest.mark.parametrize("closing", [False, True])
+def test_one_who_leaves_in_the_moment_of_being_sent_away_is_no_fault(closing: bool) -> None:
+    async def work() -> None:
+        turns = Turns(1, 1)
+        holder, done = await held(turns)
+        leaving, _ = await held(turns)
+        turns._line[0].granted.cancel()  # as wait_for does first
+        if closing:
+            turns.close()
+        else:
+            coming = asyncio.create_task(turns._wait(1, 10))
+            await asyncio.sleep(0)
+            done.set()
+            await coming
+        done.set()
+        await asyncio.gather(holder, leaving, return_exceptions=True)
+
+    run(work())
+
+
 def test_the_last_of_the_lowest_is_sent_away() -> None:
     async def work() -> None:
         turns = Turns(1, 2)
