@@ -28,7 +28,8 @@ from miloco_edge.engine.plan import Ahead
 from miloco_edge.engine.planner import Foreseen, in_groups
 from miloco_edge.engine.stream import AnswerStream
 from miloco_edge.engine.worker import Request, Worker
-from miloco_edge.errors import ClosedError
+from miloco_edge.errors import ClosedError, EngineError
+from miloco_edge.llama import Interrupted
 from miloco_edge.prompt import ChatFacts, Text, Turn, question
 from miloco_edge.prompt.chat import EMPTY_THINK, END_OF_TURN
 from miloco_edge.prompt.decision import SMART_HOME_PREFIX, rule_question
@@ -192,11 +193,15 @@ class Scene:
         """Logits before any sampling: (1 + n, n_vocab) float32.
 
         The first row is for the answer's first token; the others follow the `continuation`, n
-        token ids that are taken for the answer's beginning.
+        token ids that are taken for the answer's beginning. Raises EngineError where the scene is
+        not whole or `cancel` stops it: there are no logits then.
         """
         interrupt = Interrupt()
 
         def work() -> NDArray[np.float32]:
+            # llama.cpp aborts the process where a sequence is copied that there is not.
+            if (stopped := self._prefilled.stopped or interrupt.reason()) is not None:
+                raise EngineError(f"expected logits of a whole scene, got none: {stopped}")
             context = self._lookout.context
             suffix = self._suffix(question, think=think)
             position = self._prefilled.position
@@ -209,6 +214,8 @@ class Scene:
                         after = context.decode_every(sequence, tokens, position + len(suffix))
                         rows = np.concatenate([rows, after])
                     return rows
+            except Interrupted as error:
+                raise EngineError("expected logits, got none: cancelled") from error
             finally:
                 context.drop_sequence(sequence)
 
