@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from miloco_edge import Budget, Clip, Engine
@@ -25,3 +27,15 @@ def test_logits_that_were_cancelled_are_an_error_of_ours(
         monkeypatch.setattr(Context, "decode_tokens", cancelled)
         with pytest.raises(EngineError, match="cancelled"):
             scene.logits("What?")
+
+
+def test_a_stream_that_was_read_ends_at_once_when_read_again(engine: Engine, clip: Clip) -> None:
+    with engine.look(clip) as scene:
+        stream = scene.stream("What?", budget=Budget(answer_tokens=4))
+        assert list(stream)
+        again: list[object] = ["not read"]
+        reader = threading.Thread(target=lambda: again.__setitem__(slice(None), stream))
+        reader.daemon = True
+        reader.start()
+        reader.join(5)
+        assert again == []
