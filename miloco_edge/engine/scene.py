@@ -82,7 +82,7 @@ class Scene:
         self._facts = facts
         self._smart_home, self._calibration = smart_home, calibration
         self._tokens_per_second = tokens_per_second
-        self._in_flight: weakref.WeakSet[Interrupt] = weakref.WeakSet()
+        self._in_flight: set[Interrupt] = set()
         self._asked = False
         # A scene that is forgotten rather than closed gives its cells back all the same.
         self._release = weakref.finalize(self, _release, worker, lookout, prefilled)
@@ -242,8 +242,11 @@ class Scene:
     ) -> Request[T]:
         if not self._release.alive:
             raise ClosedError("expected an open scene, got one that was closed")
-        self._in_flight.add(interrupt)
-        return self._worker.submit(work, interrupt, urgent=urgent)
+        in_flight = self._in_flight  # not the scene, which may be forgotten meanwhile
+        in_flight.add(interrupt)
+        request = self._worker.submit(work, interrupt, urgent=urgent)
+        request.future.add_done_callback(lambda _: in_flight.discard(interrupt))
+        return request
 
     def _suffix(
         self, text: str, history: Sequence[Turn] = (), *, think: bool = False

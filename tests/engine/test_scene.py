@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 import pytest
 
 from miloco_edge import Budget, Clip, Engine
+from miloco_edge.engine.interrupt import Interrupt
 from miloco_edge.errors import EngineError
 from miloco_edge.llama import Context, Interrupted
 
@@ -39,3 +41,26 @@ def test_a_stream_that_was_read_ends_at_once_when_read_again(engine: Engine, cli
         reader.start()
         reader.join(5)
         assert again == []
+
+
+def test_it_is_cancelled_while_other_threads_ask(engine: Engine, clip: Clip) -> None:
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    done = threading.Event()
+    with engine.look(clip) as scene:
+
+        def ask() -> None:
+            while not done.is_set():
+                scene._submit(lambda: None, Interrupt()).result()
+
+        askers = [threading.Thread(target=ask) for _ in range(3)]
+        try:
+            for asker in askers:
+                asker.start()
+            for _ in range(2000):
+                scene.cancel()
+        finally:
+            done.set()
+            sys.setswitchinterval(interval)
+            for asker in askers:
+                asker.join()
