@@ -278,14 +278,19 @@ class RemoteEngine:
 
 
 def read_choice(rule: str, choice: dict[str, Any]) -> Decision:
-    """The decision in a completion: off the odds of its first yes or no, else off its words.
+    """The decision in a completion that begins with yes or no: off its odds, else off the word.
 
-    What comes before it (an empty thought, blanks) is passed over.
+    Thoughts and blanks before it are passed over.
     """
     _, text = _split_thought(choice["message"].get("content") or "")
     said = _verdict(text)
-    for token in (choice.get("logprobs") or {}).get("content") or ():
-        if _verdict(str(token.get("token", ""))) is None:
+    if said is None:
+        return Decision(rule, "unknown", None, None, "remote", "outside_mass")
+    tokens = (choice.get("logprobs") or {}).get("content") or ()
+    words = [str(token.get("token", "")) for token in tokens]
+    thoughts = next((i + 1 for i in range(len(words)) if CLOSE in "".join(words[: i + 1])), 0)
+    for word, token in zip(words[thoughts:], tokens[thoughts:], strict=True):
+        if _verdict(word) is None:
             continue
         mass = {"yes": 0.0, "no": 0.0}
         top = token.get("top_logprobs") or [token]
@@ -300,8 +305,6 @@ def read_choice(rule: str, choice: dict[str, Any]) -> Decision:
         if outside > MAX_OUTSIDE_MASS:
             return Decision(rule, "unknown", p_yes, outside, "remote", "outside_mass")
         return Decision(rule, "yes" if p_yes >= 0.5 else "no", p_yes, outside, "remote")
-    if said is None:
-        return Decision(rule, "unknown", None, None, "remote", "outside_mass")
     return Decision(rule, "yes" if said == "yes" else "no", None, None, "remote")
 
 

@@ -148,9 +148,14 @@ def test_rules_are_decided_from_the_odds(
         ("<think>\n</think>No", logprobs({"<think>": 1.0}, {"No": 0.9, "Yes": 0.1}), "no", 0.1),
         ("Yes", logprobs({"Yes": 0.2, "Perhaps": 0.8}), "unknown", 1.0),
         ("Yes", {"content": []}, "yes", None),
+        ("There is no light: yes", logprobs({"There": 1.0}, {" no": 1.0}), "unknown", None),
+        ("<think>No one, so", logprobs({"<think>": 1.0}, {"No": 1.0}), "unknown", None),
+        (None, logprobs({"<think>": 1.0}, {"No": 1.0}), "unknown", None),
+        ("<think>No</think>Yes", logprobs({"<think>": 1.0}, {"No": 1.0}, {"</": 1.0},
+                                          {"think>": 1.0}, {"Yes": 0.9, "No": 0.1}), "yes", 0.9),
     ],
 )  # fmt: skip
-def test_what_servers_say(content: str, odds: Any, answer: str, p_yes: float | None) -> None:
+def test_what_servers_say(content: str | None, odds: Any, answer: str, p_yes: float | None) -> None:
     decision = read_choice("rule", {"message": {"content": content}, "logprobs": odds})
     assert decision.answer == answer
     assert decision.p_yes == (None if p_yes is None else pytest.approx(p_yes))
