@@ -51,6 +51,12 @@ def is_picture(path: Path) -> bool:
         return path.suffix.lower() in SUFFIXES
 
 
+def size_of(path: Path) -> tuple[int, int]:
+    """(width, height) of a picture or animation, as stored. Raises `MediaError`."""
+    with _opened(path) as image:
+        return image.size
+
+
 def read_picture(path: Path) -> RGB:
     """The picture, upright (EXIF), in RGB, on white where it is transparent.
 
