@@ -120,9 +120,17 @@ class RemoteEngine:
         emit: Emit | None = None,
         **options: Unpack[QuestionOptions],
     ) -> Pending[Answer]:
-        """As WindowEngine.ask; the answer comes in one piece."""
+        """As WindowEngine.ask; the answer comes in one piece. A grammar is refused."""
         budget = options.get("budget") or Budget()
         sampling = options.get("sampling") or Sampling(temperature=0.3, top_p=0.95)
+        if sampling.grammar is not None:
+            return refused(
+                EngineError(
+                    "expected a question without a grammar or schema for its answer, got one: "
+                    f"{self._server.shown} may not hold to it",
+                    hint="ask a model of this machine, or for the format in words",
+                )
+            )
         end = time.monotonic() + (budget.seconds or _UNHURRIED_S)
         think = options.get("think", False)
 

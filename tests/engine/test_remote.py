@@ -20,7 +20,7 @@ from miloco_edge.engine.failover import Failover
 from miloco_edge.engine.protocol import refused
 from miloco_edge.engine.remote import RemoteEngine, read_choice
 from miloco_edge.errors import ClosedError, EngineDownError, EngineError
-from miloco_edge.types import Budget
+from miloco_edge.types import Budget, Sampling
 
 
 def logprobs(*positions: dict[str, float]) -> dict[str, Any]:
@@ -167,6 +167,14 @@ def test_a_question(engine: RemoteEngine, server: FakeServer) -> None:
     answer = engine.ask(None, "What is it?", emit=lambda p: pieces.append(p.text)).result(10)
     assert (answer.text, answer.thinking, pieces) == ("A cat.", "let me see", ["A cat."])
     assert server.asked[0]["messages"][0]["content"][-1]["text"] == "What is it? /no_think"
+
+
+def test_a_grammar_that_nobody_holds_to_is_refused(
+    engine: RemoteEngine, server: FakeServer
+) -> None:
+    with pytest.raises(EngineError, match="grammar"):
+        engine.ask(None, "Who?", sampling=Sampling(grammar='root ::= "yes"')).result(10)
+    assert not server.asked
 
 
 def test_a_deadline_leaves_the_rest_unknown(
