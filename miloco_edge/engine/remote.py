@@ -132,7 +132,7 @@ class RemoteEngine:
                 )
             )
         end = time.monotonic() + (budget.seconds or _UNHURRIED_S)
-        think = options.get("think", False)
+        think = options.get("think", False) and budget.thinking_tokens != 0
 
         def work(call: Call) -> Answer:
             began = time.perf_counter()

@@ -169,6 +169,14 @@ def test_a_question(engine: RemoteEngine, server: FakeServer) -> None:
     assert server.asked[0]["messages"][0]["content"][-1]["text"] == "What is it? /no_think"
 
 
+def test_a_thought_of_no_tokens_is_none(engine: RemoteEngine, server: FakeServer) -> None:
+    budget = Budget(answer_tokens=64, thinking_tokens=0)
+    engine.ask(None, "Who?", think=True, budget=budget).result(10)
+    (asked,) = server.asked
+    assert asked["max_tokens"] == 64
+    assert asked["messages"][0]["content"][-1]["text"] == "Who? /no_think"
+
+
 def test_a_grammar_that_nobody_holds_to_is_refused(
     engine: RemoteEngine, server: FakeServer
 ) -> None:
