@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar, Unpack
 
@@ -79,8 +80,15 @@ class AsyncEngine:
     async def load(
         cls, ref: str | Path | None = None, **options: Unpack[LoadOptions]
     ) -> AsyncEngine:
-        """As Engine.load."""
-        return cls(await asyncio.to_thread(Engine.load, ref, **options))
+        """As Engine.load; what was loaded for a task that was cancelled meanwhile is freed."""
+        pool = ThreadPoolExecutor(1, "miloco-edge-load")
+        loading = pool.submit(Engine.load, ref, **options)
+        pool.shutdown(wait=False)
+        try:
+            return cls(await asyncio.wrap_future(loading))
+        except asyncio.CancelledError:
+            loading.add_done_callback(_free)
+            raise
 
     async def __aenter__(self) -> AsyncEngine:
         return self
@@ -95,6 +103,11 @@ class AsyncEngine:
     async def close(self) -> None:
         """As Engine.close."""
         await asyncio.to_thread(self.engine.close)
+
+
+def _free(loading: Future[Engine]) -> None:
+    if not loading.cancelled() and loading.exception() is None:
+        loading.result().close()
 
 
 async def _outcome(request: Request[T]) -> T:

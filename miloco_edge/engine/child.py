@@ -195,11 +195,13 @@ class ChildEngine:
             self._supervisor.start()
 
     def _send(self, request: Request[Any]) -> None:
-        """Hand a request to the child; one that is gone is noticed by the supervisor."""
+        """Hand a request to the child; one that is gone, or hears nothing, is ended."""
         assert self._process is not None
         request.sent = True
         try:
             self._process.channel.send(request.message(), request.clip)
+        except BlockingIOError:  # it did not read for so long, and half a message is sent
+            self._process.kill()
         except OSError as error:
             log.debug("the child is gone: %s", error)
         except Exception as error:  # it could not be put into a message

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 COMMAND = (sys.executable, "-m", "miloco_edge.engine.child_main")
 _LAST_WORDS = 12
 _QUOTED = 3
+_DEAF_S = 10
+"""How long a child may leave a message unread that is larger than the socket's buffer."""
 _END_S = 0.3
 """How long a child that was hung up on may take to end by itself."""
 
@@ -54,7 +56,7 @@ class ChildProcess:
                 stderr=subprocess.PIPE,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )
-        self.channel = Channel(ours)
+        self.channel = Channel(ours, send_s=_DEAF_S)
         self._killed = False
         self._said: deque[str] = deque(maxlen=_LAST_WORDS)
         self._listener = threading.Thread(

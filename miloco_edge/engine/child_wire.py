@@ -41,7 +41,9 @@ _MOST_BYTES = 64 << 20
 class Channel:
     """One end of the socket. Any thread may send; one receives."""
 
-    def __init__(self, peer: socket.socket) -> None:
+    def __init__(self, peer: socket.socket, *, send_s: int = 0) -> None:
+        """`send_s` is the longest that a part of a message waits for room; 0 is for ever."""
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", send_s, 0))
         self._socket = peer
         self._sending = threading.Lock()
         self._arrival = select.poll()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 from typing import TypedDict, Unpack
@@ -75,6 +76,7 @@ class Engine:
         self.load_s = load_s
         self.economy = economy
         """What looks leave out that do not say otherwise."""
+        self._closing = threading.Lock()
 
     @classmethod
     def load(cls, ref: str | Path | None = None, **options: Unpack[LoadOptions]) -> Engine:
@@ -211,7 +213,8 @@ class Engine:
     def close(self) -> None:
         """Stop what is running and free the model; a second call does nothing."""
         self._worker.close()
-        self._loaded.close()
+        with self._closing:  # what is freed takes a while, and must not be freed twice
+            self._loaded.close()
 
     def _look(
         self,

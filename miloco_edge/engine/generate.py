@@ -84,9 +84,9 @@ class Generator:
         """
         self._place = place
         finish: FinishReason = "stop"
-        # The grammar binds the answer; thoughts are free.
-        thought = Sampler(self._context.model, replace(self._sampling, grammar=None))
+        # The grammar binds the answer; thoughts are free. One that does not parse raises first.
         answer = Sampler(self._context.model, self._sampling)
+        thought = Sampler(self._context.model, replace(self._sampling, grammar=None))
         try:
             if self._think and self._thinking_budget == 0:
                 yield from self._force(EMPTY_THINK)

@@ -74,7 +74,8 @@ class Interrupt:
         """Let the deadline and `cancel` reach into computations made inside the block."""
         timer = None
         if self._end is not None:
-            timer = threading.Timer(max(0.0, self.remaining()), self._abort)
+            seconds = min(max(0.0, self.remaining()), threading.TIMEOUT_MAX)
+            timer = threading.Timer(seconds, self._abort)
             timer.daemon = True
         with self._lock:
             self._flag = flag

@@ -120,11 +120,19 @@ class RemoteEngine:
         emit: Emit | None = None,
         **options: Unpack[QuestionOptions],
     ) -> Pending[Answer]:
-        """As WindowEngine.ask; the answer comes in one piece."""
+        """As WindowEngine.ask; the answer comes in one piece. A grammar is refused."""
         budget = options.get("budget") or Budget()
         sampling = options.get("sampling") or Sampling(temperature=0.3, top_p=0.95)
+        if sampling.grammar is not None:
+            return refused(
+                EngineError(
+                    "expected a question without a grammar or schema for its answer, got one: "
+                    f"{self._server.shown} may not hold to it",
+                    hint="ask a model of this machine, or for the format in words",
+                )
+            )
         end = time.monotonic() + (budget.seconds or _UNHURRIED_S)
-        think = options.get("think", False)
+        think = options.get("think", False) and budget.thinking_tokens != 0
 
         def work(call: Call) -> Answer:
             began = time.perf_counter()
@@ -278,14 +286,19 @@ class RemoteEngine:
 
 
 def read_choice(rule: str, choice: dict[str, Any]) -> Decision:
-    """The decision in a completion: off the odds of its first yes or no, else off its words.
+    """The decision in a completion that begins with yes or no: off its odds, else off the word.
 
-    What comes before it (an empty thought, blanks) is passed over.
+    Thoughts and blanks before it are passed over.
     """
     _, text = _split_thought(choice["message"].get("content") or "")
     said = _verdict(text)
-    for token in (choice.get("logprobs") or {}).get("content") or ():
-        if _verdict(str(token.get("token", ""))) is None:
+    if said is None:
+        return Decision(rule, "unknown", None, None, "remote", "outside_mass")
+    tokens = (choice.get("logprobs") or {}).get("content") or ()
+    words = [str(token.get("token", "")) for token in tokens]
+    thoughts = next((i + 1 for i in range(len(words)) if CLOSE in "".join(words[: i + 1])), 0)
+    for word, token in zip(words[thoughts:], tokens[thoughts:], strict=True):
+        if _verdict(word) is None:
             continue
         mass = {"yes": 0.0, "no": 0.0}
         top = token.get("top_logprobs") or [token]
@@ -300,8 +313,6 @@ def read_choice(rule: str, choice: dict[str, Any]) -> Decision:
         if outside > MAX_OUTSIDE_MASS:
             return Decision(rule, "unknown", p_yes, outside, "remote", "outside_mass")
         return Decision(rule, "yes" if p_yes >= 0.5 else "no", p_yes, outside, "remote")
-    if said is None:
-        return Decision(rule, "unknown", None, None, "remote", "outside_mass")
     return Decision(rule, "yes" if said == "yes" else "no", None, None, "remote")
 
 

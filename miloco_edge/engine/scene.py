@@ -28,7 +28,8 @@ from miloco_edge.engine.plan import Ahead
 from miloco_edge.engine.planner import Foreseen, in_groups
 from miloco_edge.engine.stream import AnswerStream
 from miloco_edge.engine.worker import Request, Worker
-from miloco_edge.errors import ClosedError
+from miloco_edge.errors import ClosedError, EngineError
+from miloco_edge.llama import Interrupted
 from miloco_edge.prompt import ChatFacts, Text, Turn, question
 from miloco_edge.prompt.chat import EMPTY_THINK, END_OF_TURN
 from miloco_edge.prompt.decision import SMART_HOME_PREFIX, rule_question
@@ -81,7 +82,7 @@ class Scene:
         self._facts = facts
         self._smart_home, self._calibration = smart_home, calibration
         self._tokens_per_second = tokens_per_second
-        self._in_flight: weakref.WeakSet[Interrupt] = weakref.WeakSet()
+        self._in_flight: set[Interrupt] = set()
         self._asked = False
         # A scene that is forgotten rather than closed gives its cells back all the same.
         self._release = weakref.finalize(self, _release, worker, lookout, prefilled)
@@ -192,11 +193,15 @@ class Scene:
         """Logits before any sampling: (1 + n, n_vocab) float32.
 
         The first row is for the answer's first token; the others follow the `continuation`, n
-        token ids that are taken for the answer's beginning.
+        token ids that are taken for the answer's beginning. Raises EngineError where the scene is
+        not whole or `cancel` stops it: there are no logits then.
         """
         interrupt = Interrupt()
 
         def work() -> NDArray[np.float32]:
+            # llama.cpp aborts the process where a sequence is copied that there is not.
+            if (stopped := self._prefilled.stopped or interrupt.reason()) is not None:
+                raise EngineError(f"expected logits of a whole scene, got none: {stopped}")
             context = self._lookout.context
             suffix = self._suffix(question, think=think)
             position = self._prefilled.position
@@ -209,6 +214,8 @@ class Scene:
                         after = context.decode_every(sequence, tokens, position + len(suffix))
                         rows = np.concatenate([rows, after])
                     return rows
+            except Interrupted as error:
+                raise EngineError("expected logits, got none: cancelled") from error
             finally:
                 context.drop_sequence(sequence)
 
@@ -235,8 +242,11 @@ class Scene:
     ) -> Request[T]:
         if not self._release.alive:
             raise ClosedError("expected an open scene, got one that was closed")
-        self._in_flight.add(interrupt)
-        return self._worker.submit(work, interrupt, urgent=urgent)
+        in_flight = self._in_flight  # not the scene, which may be forgotten meanwhile
+        in_flight.add(interrupt)
+        request = self._worker.submit(work, interrupt, urgent=urgent)
+        request.future.add_done_callback(lambda _: in_flight.discard(interrupt))
+        return request
 
     def _suffix(
         self, text: str, history: Sequence[Turn] = (), *, think: bool = False

@@ -17,12 +17,13 @@ class AnswerStream:
         self._request, self._pieces = request, pieces
 
     def __iter__(self) -> Iterator[Piece]:
-        """Yield pieces; leaving the loop early cancels the rest."""
+        """Yield pieces, each once; leaving the loop early cancels the rest."""
         finished = False
         try:
             while (piece := self._pieces.get()) is not None:
                 yield piece
             finished = True
+            self._pieces.put(None)  # another loop finds the end as well
             self._request.result()
         finally:
             if not finished:

@@ -8,6 +8,7 @@ was given, and seconds are its own.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,12 +21,12 @@ _POINT_KEYS = ("point_2d", "point")
 _SPAN_KEYS = (("start_time", "end_time"), ("start", "end"))
 _LABEL_KEYS = ("label", "name", "description", "event", "text")
 
-_NUMBER = r"-?\d+(?:\.\d+)?"
+_NUMBER = r"-?\d{1,15}(?:\.\d+)?"
 _BARE_BOX = re.compile(
     rf"\[\s*({_NUMBER})\s*,\s*({_NUMBER})\s*,\s*({_NUMBER})\s*,\s*({_NUMBER})\s*\]"
 )
 _BARE_POINT = re.compile(rf"[\[(]\s*({_NUMBER})\s*,\s*({_NUMBER})\s*[\])]")
-_CLOCK = r"(?:(?:\d+:)?\d{1,2}:\d{2}(?:\.\d+)?|\d+(?:\.\d+)?)"
+_CLOCK = r"(?:(?:\d{1,4}:)?\d{1,2}:\d{2}(?:\.\d+)?|\d{1,15}(?:\.\d+)?)"
 _UNIT = r"\s*(?:s|sec|secs|seconds?|秒)?"
 _SPAN = re.compile(
     rf"(?P<start>{_CLOCK}){_UNIT}\s*(?:-|–|—|~|to|and|until|到|至)\s*(?P<end>{_CLOCK})"
@@ -78,7 +79,7 @@ def parse_grounding(text: str) -> Grounding:
 
 def _json_values(text: str) -> Iterator[Any]:
     """Every JSON array or object that starts somewhere in the text, outermost first."""
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(parse_int=float)  # int refuses what a model that repeats itself says
     at = 0
     while match := re.compile(r"[\[{]").search(text, at):
         try:
@@ -101,14 +102,17 @@ def _objects(values: list[Any]) -> Iterator[dict[str, Any]]:
 def _numbers(value: Any, count: int) -> list[float] | None:
     if not isinstance(value, list) or len(value) != count:
         return None
-    if any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in value):
-        return None
-    return [float(v) for v in value]
+    return value if all(map(_is_finite, value)) else None
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether it is a number, which 1e999 and NaN are none of."""
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def _seconds(value: Any) -> float | None:
     """Seconds of 12.5, "12.5", "12.5s", "00:12.50" or "1:00:12"."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if _is_finite(value):
         return float(value)
     if not isinstance(value, str) or not re.fullmatch(_CLOCK, bare := value.strip().rstrip("s秒 ")):
         return None

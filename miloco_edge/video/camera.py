@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,7 +51,9 @@ def watch(
     given = 0
     first: tuple[float, float] | None = None
     stop = threading.Event()
-    give_up_s = time.monotonic() + seconds + timeout_s
+    limit = threading.Timer(seconds + timeout_s, stop.set)
+    limit.daemon = True
+    limit.start()
     try:
         for shot in source_at(address, timeout_s=timeout_s).shots(stop, fps=fps):
             stream_s = shot.arrival_s if shot.stream_s is None else shot.stream_s
@@ -61,16 +62,16 @@ def watch(
             given += 1
             if given == wanted:
                 return
-            if time.monotonic() > give_up_s:
-                break
     except (MediaError, NotFoundError):
         if not given:
             raise
+    finally:
+        limit.cancel()
     if not given:
         raise MediaError(
             str(address),
             f"{address}: expected {wanted} frames, got none that decodes",
-            hint="the camera answers but its stream cannot be decoded; choose H.264 or MJPEG in "
-            "its settings",
+            hint="where the camera's stream cannot be decoded, choose H.264 or MJPEG in its "
+            "settings; a folder has to receive pictures meanwhile",
         )
     log.warning("%s: expected %d frames, got %d: the stream ended", address, wanted, given)

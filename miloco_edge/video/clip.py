@@ -19,7 +19,7 @@ from miloco_edge.video import address, camera, decode, picture, sample
 log = logging.getLogger(__name__)
 
 CLIP_BYTES = 2 << 30
-"""Most memory of the frames of a file, unless the caller says how many: 345 of 1080p, 86 of 4K."""
+"""Most memory of a file's or folder's frames unless the caller says how many: 345 of 1080p."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +99,7 @@ class Clip:
         times = picture.animation_times(path)
         if times is None:
             return cls((Frame(picture.read_picture(path), 0.0),), fps, str(path))
-        indices, sample_fps = count.choose(path, times, 0.0, (0, 0))
+        indices, sample_fps = count.choose(path, times, 0.0, picture.size_of(path))
         shown = zip(times[indices], picture.read_animation(path, indices), strict=True)
         return cls(_of_one_size(path, shown), sample_fps, str(path))
 
@@ -117,7 +117,7 @@ class Clip:
         """The pictures of a folder as a video at `fps`, in the order of their names.
 
         Numbers in names count as numbers, so frame2 comes before frame10. All are taken, or
-        `max_frames` or `frames` of them evenly spread.
+        `max_frames` or `frames` of them evenly spread, or what `CLIP_BYTES` hold.
 
         Raises `MediaNotFoundError`, or `MediaError` where there is no picture in it.
         """
@@ -141,13 +141,14 @@ class Clip:
         times = np.arange(len(files)) / fps
         within = sample.window(times, start, end)
         kept = np.arange(len(files))[within]
-        if frames is not None or len(kept) > max_frames:
-            count = _Count(fps, 1, max_frames, frames, start, end)
-            indices, sample_fps = count.choose(path, times, fps, (0, 0))
-        elif len(kept):
-            indices, sample_fps = kept.tolist(), fps
-        else:
+        if not len(kept):
             raise _nothing_between(path, start, end, times)
+        size = picture.size_of(files[kept[0]])
+        if frames is not None or len(kept) > min(max_frames, _affordable(size)):
+            count = _Count(fps, 1, max_frames, frames, start, end)
+            indices, sample_fps = count.choose(path, times, fps, size)
+        else:
+            indices, sample_fps = kept.tolist(), fps
         shown = ((times[index], picture.read_picture(files[index])) for index in indices)
         return cls(_of_one_size(path, shown), sample_fps, str(path))
 
@@ -224,19 +225,23 @@ class _Count:
         if not len(inside):
             raise _nothing_between(path, self.start, self.end, times)
         rate = sample.frame_rate(inside, stated_rate) if len(inside) > 1 else self.fps
-        affordable = max(2, CLIP_BYTES // max(1, size[0] * size[1] * 3))
         count = sample.frame_count(
             len(inside),
             rate,
             fps=self.fps,
             min_frames=self.min_frames,
-            max_frames=min(self.max_frames, affordable),
+            max_frames=min(self.max_frames, _affordable(size)),
             frames=self.frames,
         )
         if count == 1:
             return [within.start], self.fps
         indices = within.start + sample.spread(inside, count)
         return indices.tolist(), count / len(inside) * rate
+
+
+def _affordable(size: tuple[int, int]) -> int:
+    """How many frames of a (width, height) there is memory for."""
+    return max(2, CLIP_BYTES // max(1, size[0] * size[1] * 3))
 
 
 def _of_video(path: Path, count: _Count) -> tuple[tuple[Frame, ...], float]:

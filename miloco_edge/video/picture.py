@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from miloco_edge.errors import MediaError
 from miloco_edge.types import RGB
@@ -26,6 +26,18 @@ MAX_PIXELS = 89_478_485
 
 MAX_ANIMATION_FRAMES = 10_000
 
+_TURN = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings a picture of an EXIF orientation upright. Pillow's own way writes all tags anew, and
+fails at a single one that a camera wrote wrongly."""
+
 
 def is_picture(path: Path) -> bool:
     """Whether to read the file as a picture: by its content, else by its name."""
@@ -37,6 +49,12 @@ def is_picture(path: Path) -> bool:
         return True
     except (OSError, ValueError, SyntaxError):
         return path.suffix.lower() in SUFFIXES
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """(width, height) of a picture or animation, as stored. Raises `MediaError`."""
+    with _opened(path) as image:
+        return image.size
 
 
 def read_picture(path: Path) -> RGB:
@@ -113,7 +131,7 @@ def _opened(path: Path | str, data: bytes | None = None) -> Iterator[Image.Image
             f"{name}: expected a picture, got something else",
             hint=f"the file is damaged, or none of {', '.join(FORMATS)}",
         ) from error
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, TypeError) as error:
         raise MediaError(
             path,
             f"{name}: expected a whole picture, got: {error or 'its end'}",
@@ -131,7 +149,9 @@ def _too_large(path: Path | str, got: str) -> MediaError:
 
 
 def _rgb(image: Image.Image, path: Path | str) -> RGB:
-    upright = ImageOps.exif_transpose(image)
+    image.load()
+    turn = _TURN.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    upright = image if turn is None else image.transpose(turn)
     if upright.mode in ("I", "F") or upright.mode.startswith("I;16"):
         deep = np.asarray(upright)
         if deep.dtype == np.float32 or deep.min() < 0 or deep.max() > 0xFFFF:

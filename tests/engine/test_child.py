@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from miloco_edge import Clip, Engine, Turn
-from miloco_edge.engine import child_wire
+from miloco_edge.engine import child_process, child_wire
 from miloco_edge.engine.child import ChildEngine
 from miloco_edge.engine.child_limits import Limits
 from miloco_edge.engine.child_quarantine import Quarantine
@@ -193,6 +194,29 @@ def test_silence_is_ended() -> None:
             pending.result(60)
     finally:
         child.close()
+
+
+def test_a_hung_child_that_is_told_much_does_not_hang_its_parent(
+    child: ChildEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_process, "_DEAF_S", 1)
+    child.load()
+    first = child.decide(a_clip(1), ["hang_with_gil"])
+    time.sleep(0.2)
+    asked: list[Any] = []
+    asker = threading.Thread(
+        target=lambda: asked.append(child.ask(None, "x" * 1_000_000)), daemon=True
+    )
+    asker.start()
+    asker.join(20)
+    try:
+        assert asked, "the question is handed over, or fails"
+        for pending in (first, asked[0]):
+            with pytest.raises(EngineDownError):
+                pending.result(20)
+    finally:
+        if child.pid is not None:
+            os.kill(child.pid, signal.SIGKILL)
 
 
 def test_a_clip_that_kills_twice_is_kept_out(tmp_path: Path) -> None:

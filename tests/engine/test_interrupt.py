@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
+
+import pytest
 
 from miloco_edge.engine.interrupt import Interrupt
 from miloco_edge.llama.native import AbortFlag
@@ -27,3 +30,11 @@ def test_the_clock_stands_still_while_other_work_overtakes() -> None:
     own, whole = interrupt.clock() - began, time.perf_counter() - on_the_wall
     assert whole >= 0.05
     assert 0 <= own <= whole - 0.05
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_deadline_may_be_beyond_all_clocks() -> None:
+    flag, interrupt = AbortFlag(), Interrupt(math.inf)
+    with interrupt.armed(flag):
+        time.sleep(0.05)  # a timer that cannot wait for so long dies at once
+        assert not flag.is_set() and interrupt.reason() is None

@@ -20,7 +20,7 @@ from miloco_edge.engine.failover import Failover
 from miloco_edge.engine.protocol import refused
 from miloco_edge.engine.remote import RemoteEngine, read_choice
 from miloco_edge.errors import ClosedError, EngineDownError, EngineError
-from miloco_edge.types import Budget
+from miloco_edge.types import Budget, Sampling
 
 
 def logprobs(*positions: dict[str, float]) -> dict[str, Any]:
@@ -148,9 +148,14 @@ def test_rules_are_decided_from_the_odds(
         ("<think>\n</think>No", logprobs({"<think>": 1.0}, {"No": 0.9, "Yes": 0.1}), "no", 0.1),
         ("Yes", logprobs({"Yes": 0.2, "Perhaps": 0.8}), "unknown", 1.0),
         ("Yes", {"content": []}, "yes", None),
+        ("There is no light: yes", logprobs({"There": 1.0}, {" no": 1.0}), "unknown", None),
+        ("<think>No one, so", logprobs({"<think>": 1.0}, {"No": 1.0}), "unknown", None),
+        (None, logprobs({"<think>": 1.0}, {"No": 1.0}), "unknown", None),
+        ("<think>No</think>Yes", logprobs({"<think>": 1.0}, {"No": 1.0}, {"</": 1.0},
+                                          {"think>": 1.0}, {"Yes": 0.9, "No": 0.1}), "yes", 0.9),
     ],
 )  # fmt: skip
-def test_what_servers_say(content: str, odds: Any, answer: str, p_yes: float | None) -> None:
+def test_what_servers_say(content: str | None, odds: Any, answer: str, p_yes: float | None) -> None:
     decision = read_choice("rule", {"message": {"content": content}, "logprobs": odds})
     assert decision.answer == answer
     assert decision.p_yes == (None if p_yes is None else pytest.approx(p_yes))
@@ -162,6 +167,22 @@ def test_a_question(engine: RemoteEngine, server: FakeServer) -> None:
     answer = engine.ask(None, "What is it?", emit=lambda p: pieces.append(p.text)).result(10)
     assert (answer.text, answer.thinking, pieces) == ("A cat.", "let me see", ["A cat."])
     assert server.asked[0]["messages"][0]["content"][-1]["text"] == "What is it? /no_think"
+
+
+def test_a_thought_of_no_tokens_is_none(engine: RemoteEngine, server: FakeServer) -> None:
+    budget = Budget(answer_tokens=64, thinking_tokens=0)
+    engine.ask(None, "Who?", think=True, budget=budget).result(10)
+    (asked,) = server.asked
+    assert asked["max_tokens"] == 64
+    assert asked["messages"][0]["content"][-1]["text"] == "Who? /no_think"
+
+
+def test_a_grammar_that_nobody_holds_to_is_refused(
+    engine: RemoteEngine, server: FakeServer
+) -> None:
+    with pytest.raises(EngineError, match="grammar"):
+        engine.ask(None, "Who?", sampling=Sampling(grammar='root ::= "yes"')).result(10)
+    assert not server.asked
 
 
 def test_a_deadline_leaves_the_rest_unknown(

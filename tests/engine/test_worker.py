@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
+import llama_cpp
 import pytest
 
 from miloco_edge import Engine
@@ -29,6 +31,26 @@ def test_a_scene_is_given_back_without_a_lock(engine: Engine) -> None:
         assert not thread.is_alive()
     engine._worker.submit(lambda: None, Interrupt()).result()
     assert context.free_sequences == free + 1
+
+
+def test_it_is_freed_once_by_however_many_threads(
+    pair: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, real, freed = Engine.load(pair, threads=1, context=512), llama_cpp.llama_free, []
+
+    def slow(handle: Any) -> None:
+        freed.append(handle)
+        time.sleep(0.1)
+        if len(freed) == 1:
+            real(handle)
+
+    monkeypatch.setattr(llama_cpp, "llama_free", slow)
+    threads = [threading.Thread(target=engine.close) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(freed) == 1
 
 
 @pytest.mark.parametrize("urgent", [False, True])

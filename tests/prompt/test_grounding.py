@@ -54,6 +54,12 @@ def test_spans(text: str) -> None:
         "[" * 5000,
         '{"result": "no"}',
         "(1, 2) and more",
+        '{"bbox_2d": [1, 2, 3, ' + "9" * 400 + "]}",
+        "[" + "9" * 5000 + "]",
+        "[" + "9" * 400 + ", 1, 2, 3]",
+        '{"bbox_2d": [1, 2, 3, 1e999]}',
+        '{"start": NaN, "end": 2}',
+        '{"start": "' + "9" * 400 + '", "end": 2}',
     ],
 )
 def test_nothing_is_found_where_nothing_is(text: str) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -92,6 +93,21 @@ def test_a_stream_that_stalls_is_given_up(write_video: WriteVideo) -> None:
         clip = Clip.from_camera(url, seconds=8, fps=2, timeout_s=0.5)
         assert 4 <= len(clip.frames) < 16
         assert time.monotonic() - begun < 4
+
+
+def test_a_folder_that_receives_nothing_is_given_up(tmp_path: Path) -> None:
+    caught: list[BaseException] = []
+
+    def watch() -> None:
+        try:
+            Clip.from_camera(str(tmp_path), seconds=0.2, timeout_s=0.2)
+        except MediaError as error:
+            caught.append(error)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    watcher.join(5)
+    assert caught and "got none" in str(caught[0])
 
 
 def test_what_is_no_camera(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -126,6 +127,11 @@ def test_pictures_come_upright_in_rgb(tmp_path: Path) -> None:
     clip = Clip.from_file(tmp_path / "turned.png")
     assert numbers(clip) == [11]
     assert (len(clip.frames), clip.layout) == (1, "video")
+
+    tags = struct.pack("<HHIIHHII", 0x0112, 3, 1, 6, 0x0128, 4, 1, 1 << 16)  # no unit is 65536
+    wrong = b"Exif\0\0II*\0\x08\0\0\0\x02\0" + tags + bytes(4)
+    Image.fromarray(sideways).save(tmp_path / "wrong.jpg", exif=wrong)
+    assert numbers(Clip.from_file(tmp_path / "wrong.jpg")) == [11]
 
     grey = np.array([[0, 0x4000], [0x8000, 0xFFFF]], np.uint16)
     Image.fromarray(grey).save(tmp_path / "deep.png")

@@ -183,10 +183,19 @@ def test_a_video_too_large(write_video: WriteVideo, monkeypatch: pytest.MonkeyPa
     assert "got 128x64" in str(refusal(write_video(5)))
 
 
-def test_large_frames_are_fewer(write_video: WriteVideo, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_frames_are_fewer(
+    write_video: WriteVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write_video(100, 10)
     monkeypatch.setattr("miloco_edge.video.clip.CLIP_BYTES", 7 * 128 * 64 * 3)
     assert len(Clip.from_file(path, fps=10).frames) == 6
+    first, *rest = [Image.fromarray(numbered(i)) for i in range(20)]
+    first.save(tmp_path / "a.gif", save_all=True, append_images=rest, duration=100)
+    assert len(Clip.from_file(tmp_path / "a.gif", fps=10).frames) == 6
+    (tmp_path / "folder").mkdir()
+    for i in range(20):
+        first.save(tmp_path / "folder" / f"{i}.png")
+    assert len(Clip.from_folder(tmp_path / "folder").frames) == 6
 
 
 def test_opencv_without_its_shared_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
