@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import re
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +16,31 @@ import click
 from miloco_edge.cli.output import Output
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class Moment(click.ParamType[float]):
+    """A time of day (2026-11-21T08:00, 08:00) or a while ago (90s, 15m, 2h, 7d)."""
+
+    name = "time"
+
+    def convert(
+        self, value: str | float, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Parse the option: seconds since 1970."""
+        if isinstance(value, float):
+            return value
+        if match := re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", value):
+            return time.time() - float(match[1]) * _UNITS[match[2]]
+        try:
+            if re.fullmatch(r"\d\d?:\d\d(:\d\d)?", value):
+                time_of_day = value.zfill(value.count(":") * 3 + 2)  # 8:00:30 too
+                value = f"{datetime.now():%Y-%m-%d}T{time_of_day}"
+            return datetime.fromisoformat(value).timestamp()
+        except ValueError:
+            self.fail(f"expected 2026-11-21T08:00, 08:00 or 2h, got {value!r}", param, ctx)
 
 
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:

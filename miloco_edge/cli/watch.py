@@ -14,7 +14,7 @@ import click
 
 from miloco_edge.cli.ending import until_stopped
 from miloco_edge.cli.errors import report
-from miloco_edge.cli.options import home_option, json_option
+from miloco_edge.cli.options import Moment, home_option, json_option
 from miloco_edge.cli.output import Output, counted
 from miloco_edge.cli.sinks import sink_kinds
 from miloco_edge.errors import MilocoEdgeError
@@ -23,6 +23,7 @@ from miloco_edge.hub.connect import engine_for
 from miloco_edge.hub.event import Event, rfc3339
 from miloco_edge.hub.hub import Hub
 from miloco_edge.hub.replay import replay
+from miloco_edge.hub.schedule import ALWAYS
 from miloco_edge.hub.settings import Home
 from miloco_edge.serve.systemd import service
 
@@ -41,6 +42,11 @@ _LOOK_AT_FILE_S = 2.0
     help="Run the rules over a video file instead, and tell what they would have told.",
 )
 @click.option("--camera", help="Whose rules to replay; needed if the home has several cameras.")
+@click.option(
+    "--at",
+    type=Moment(),
+    help="When the recording began (2026-11-21T22:00, 22:00, 2h ago): what schedules go by.",
+)
 @json_option
 def watch_command(
     output: Output,
@@ -49,6 +55,7 @@ def watch_command(
     model: str | None,
     recording: Path | None,
     camera: str | None,
+    at: float | None,
 ) -> None:
     """Run the cameras and rules of a home until Ctrl-C; print events as they come.
 
@@ -59,10 +66,11 @@ def watch_command(
     # The hub keeps what the file says: that is what an edit of it is compared with.
     wanted = home if model is None else replace(home, models=(model,))
     if recording is not None:
-        _replay(output, wanted, recording, camera)
+        _replay(output, wanted, recording, camera, at)
         return
-    if camera is not None:
-        raise click.UsageError("--camera goes with --replay")
+    if camera is not None or at is not None:
+        option = "camera" if camera is not None else "at"
+        raise click.UsageError(f"--{option} goes with --replay")
     kinds = sink_kinds(home)
     with until_stopped():
         engine = engine_for(wanted)
@@ -112,17 +120,22 @@ def _watch(output: Output, hub: Hub) -> NoReturn:
                     screen.update(view(hub.status(), list(newest)), refresh=True)
 
 
-def _replay(output: Output, home: Home, recording: Path, camera: str | None) -> None:
+def _replay(
+    output: Output, home: Home, recording: Path, camera: str | None, at: float | None
+) -> None:
     names = list(home.cameras)
     if camera is None and len(names) != 1:
         raise click.UsageError(f"expected --camera with one of {', '.join(names)}, got none")
     camera = camera or names[0]
     if camera not in home.cameras:
         raise click.UsageError(f"expected --camera with one of {', '.join(names)}, got {camera}")
+    rules = [rule for rule in home.rules.values() if camera in rule.cameras]
+    if at is None and any(rule.schedule != ALWAYS for rule in rules):
+        output.note("schedules go by the time now; --at says when the recording began")
     engine = engine_for(home)
     told = 0
     try:
-        for event in replay(home, engine, recording, camera):
+        for event in replay(home, engine, recording, camera, start=at):
             told += 1
             if output.as_json:
                 output.line(event.document())

@@ -93,6 +93,25 @@ def test_rules_are_replayed_over_a_recording(
     assert run([*arguments, "--camera", "cellar"]) == 2
 
 
+def test_a_rule_of_the_night_is_replayed_at_noon(
+    pair: Path, recording: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    home = a_home(tmp_path, pair, recording)
+    home.write_text(
+        home.read_text().replace("[rule.reading]", '[rule.reading]\nschedule = ["03:00-03:10"]')
+    )
+    arguments = ["watch", "--config", str(home), "--replay", str(recording), "--json"]
+    assert run([*arguments, "--at", "2026-11-21T03:01"]) == 0
+    told = capfd.readouterr()
+    assert json.loads(told.out.splitlines()[0])["time"].startswith("2026-11-21T03:01")
+    assert "--at" not in told.err
+    assert run([*arguments, "--at", "2026-11-21T12:00"]) == 0
+    assert not capfd.readouterr().out
+    assert run(arguments[:-1]) == 0
+    assert "--at says when the recording began" in capfd.readouterr().err
+    assert run(["watch", "--config", str(home), "--at", "03:01"]) == 2
+
+
 def test_a_recording_shorter_than_a_window_is_one_window(recording: Path, tmp_path: Path) -> None:
     path, engine = tmp_path / "home.toml", FakeEngine()
     path.write_text(HOME.replace("seconds = 0.2", "seconds = 60"))
