@@ -18,7 +18,7 @@ from miloco_edge.serve.decoder import Decoders
 from miloco_edge.serve.fetch import Fetcher
 from miloco_edge.serve.media import Medium, Remote
 from miloco_edge.serve.metrics import Metrics
-from miloco_edge.serve.refusal import Refusal, bad_request, loading, out_of_time
+from miloco_edge.serve.refusal import Refusal, bad_request, busy, loading, out_of_time
 from miloco_edge.serve.settings import Limits, ModelFacts
 from miloco_edge.serve.turns import Turns
 from miloco_edge.types import Answer, Budget, Layout, Sampling
@@ -61,6 +61,8 @@ class Serving:
     fetcher: Fetcher
     metrics: Metrics
     hub: Hub | None = None
+    clips: set[Clip] = field(default_factory=set)
+    """Decoded for requests that are not answered yet."""
     noted: set[str] = field(default_factory=set)
     """What was logged once and need not be again."""
     at_work: set[asyncio.Task[None]] = field(default_factory=set)
@@ -117,8 +119,19 @@ async def answer(serving: Serving, wanted: Wanted) -> AsyncGenerator[Piece | Ans
 async def _answer(serving: Serving, wanted: Wanted, put: Callable[[Piece | Answer], None]) -> None:
     began = time.monotonic()
     end = began + serving.seconds(wanted.seconds)
-    async with _in_time(end):
-        clip = await media_clip(serving, wanted.conversation.media, wanted.layout, wanted.fps)
+    media = wanted.conversation.media
+    async with _decoded(serving, media, wanted.layout, wanted.fps, end) as clip:
+        await _ask(serving, wanted, clip, put, began, end)
+
+
+async def _ask(
+    serving: Serving,
+    wanted: Wanted,
+    clip: Clip | None,
+    put: Callable[[Piece | Answer], None],
+    began: float,
+    end: float,
+) -> None:
     loop = asyncio.get_running_loop()
     heard: list[float] = []
 
@@ -187,11 +200,13 @@ async def decide(
     """Whether each rule holds in what the media show. Raises as the engine does."""
     serving.check_ready()
     end = time.monotonic() + serving.seconds(seconds)
-    async with _in_time(end):
-        clip = await media_clip(serving, media, layout, fps)
-    if clip is None:
+    if not media:
         raise bad_request("no_media", "expected pictures or a video to decide on", "media")
-    async with serving.turns.turn(priority, end - time.monotonic()) as waited:
+    async with (
+        _decoded(serving, media, layout, fps, end) as clip,
+        serving.turns.turn(priority, end - time.monotonic()) as waited,
+    ):
+        assert clip is not None
         serving.metrics.queue.observe(waited)
         budget = Budget(visual_tokens=visual_tokens, seconds=max(end - time.monotonic(), 0.001))
         async with _under_way(
@@ -202,6 +217,30 @@ async def decide(
     for decision in seen.decisions:
         serving.metrics.decisions.labels(decision.answer).inc()
     return seen
+
+
+@asynccontextmanager
+async def _decoded(
+    serving: Serving,
+    media: Sequence[Medium | Remote],
+    layout: Layout,
+    fps: float | None,
+    end: float,
+) -> AsyncIterator[Clip | None]:
+    """The clip of a request until it is answered; Refusal where those that wait take the memory."""
+    async with _in_time(end):
+        clip = await media_clip(serving, media, layout, fps)
+    if clip is None:
+        yield None
+        return
+    held = sum(frame.pixels.nbytes for each in (*serving.clips, clip) for frame in each.frames)
+    if held > serving.limits.waiting_bytes:
+        raise busy(serving.turns.retry_after_s())
+    serving.clips.add(clip)
+    try:
+        yield clip
+    finally:
+        serving.clips.discard(clip)
 
 
 @asynccontextmanager

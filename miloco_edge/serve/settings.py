@@ -27,6 +27,8 @@ class Limits:
     """Frames of a request's media together."""
     clip_bytes: int = 512 << 20
     """Pixels of all frames together, decoded."""
+    waiting_bytes: int = 2 << 30
+    """The same of all requests that are not answered yet."""
     decode_s: float = 20.0
     decode_memory_bytes: int = 4 << 30
     """Address space of the process that decodes media."""

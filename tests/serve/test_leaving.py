@@ -20,7 +20,7 @@ from miloco_edge.serve.app import create_app
 from miloco_edge.serve.run import _bind, _patient, _Server
 from miloco_edge.serve.settings import Limits
 from tests.hub.home import until
-from tests.serve.fake import FACTS, Fake
+from tests.serve.fake import FACTS, Fake, picture, user
 
 LIMITS = Limits(header_s=0.5, body_s=0.5, waiting=1)
 
@@ -101,6 +101,33 @@ def test_too_many_are_sent_away_and_the_rest_are_served(running: Running) -> Non
         assert reply.status == 200 and b"One. Two." in reply.read()
     for connection in (first, second, third):
         connection.close()
+
+
+def test_clips_that_wait_take_no_more_memory_than_they_may(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    two = 2 * 56 * 56 * 3
+    monkeypatch.setattr("tests.serve.test_leaving.LIMITS", Limits(waiting=5, waiting_bytes=two))
+    messages = [user("Who?", picture())]
+    with Running() as running:
+        clips = running.app.state.serving.clips
+        asked = []
+        for count in (1, 2):
+            asked.append(running.ask(messages=messages))
+            until(lambda count=count: len(clips) == count, 60)
+        asked.append(running.ask(messages=messages))
+        reply = asked[-1].getresponse()
+        assert reply.status == 429 and reply.headers["Retry-After"]
+        reply.read()
+        asked.append(running.ask())  # words alone may wait
+        assert running.engine.hold is not None
+        running.engine.hold.set()
+        for connection in (*asked[:2], asked[-1]):
+            reply = connection.getresponse()
+            assert reply.status == 200 and reply.read()
+        until(lambda: not clips, 30)
+        for connection in asked:
+            connection.close()
 
 
 def test_who_is_being_answered_may_end_when_the_server_stops(running: Running) -> None:
