@@ -158,7 +158,8 @@ class Clip:
     ) -> Clip:
         """Frames that the caller has, as a video: each (h, w, 3) uint8 RGB, all of one size.
 
-        `times` are seconds of the caller's own clock; by default frame i is shown at i / fps.
+        `times` are seconds of the caller's own clock; by default frame i is shown at i / fps. The
+        arrays are kept, not copied: nothing may write to them any more.
         """
         pixels = list(arrays)
         shown = [index / fps for index in range(len(pixels))] if times is None else times

@@ -121,6 +121,7 @@ class Pushed:
     def push(self, pixels: RGB, captured_s: float | None = None) -> None:
         """Give one frame, (h, w, 3) uint8 RGB, taken at `captured_s` of `time.monotonic` (now).
 
+        It is copied: a capture that writes each frame into the same array is a picture that moves.
         Raises ValueError for anything else, `ClosedError` after `end`.
         """
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
@@ -132,7 +133,7 @@ class Pushed:
                 self._waiting.get_nowait()
             except queue.Empty:
                 break
-        self._waiting.put(Shot(pixels, self.clock() if captured_s is None else captured_s))
+        self._waiting.put(Shot(pixels.copy(), self.clock() if captured_s is None else captured_s))
 
     def end(self) -> None:
         """Say that no more frames come."""

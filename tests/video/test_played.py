@@ -109,6 +109,17 @@ def test_a_picture_that_is_still_being_written_is_waited_for(tmp_path: Path) -> 
     assert [number_of(shot.pixels) for shot in found] == [7]
 
 
+def test_an_array_that_is_written_to_again_is_another_frame() -> None:
+    source, same = Pushed("host"), numbered(0)
+    for i in range(3):
+        same[:] = numbered(i)
+        source.push(same)
+    source.end()
+    shown = [shot.pixels for shot in source.shots(threading.Event(), fps=2)]
+    assert all(np.array_equal(pixels, numbered(i)) for i, pixels in enumerate(shown))
+    assert len(shown) == 3
+
+
 def test_pushed_frames_do_not_pile_up() -> None:
     source = Pushed("host", most=3)
     for i in range(10):
