@@ -116,25 +116,42 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def publish(folder: Path, renames: Iterable[tuple[Path, Path]]) -> None:
-    """Give the complete files their names: all of them, or none.
+    """Give the complete files their names: all of them, or none, and then the older ones stay.
 
     Two runs that end at once take turns, so that the files of one are never mixed with the
     other's.
     """
     handle = os.open(folder, os.O_RDONLY)
+    older: dict[Path, Path | None] = {}
     done: list[Path] = []
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         for partial, path in renames:
+            older[path] = _second_name(path)
             partial.replace(path)
             done.append(path)
         os.fsync(handle)
     except BaseException:
         for path in done:
-            path.unlink(missing_ok=True)
+            if (before := older[path]) is not None:
+                before.replace(path)
+            else:
+                path.unlink(missing_ok=True)
         raise
     finally:
+        for before in filter(None, older.values()):
+            before.unlink(missing_ok=True)
         os.close(handle)
+
+
+def _second_name(path: Path) -> Path | None:
+    """Another name of the file at `path`; None without a file, or where files have one only."""
+    name = _partial(path)
+    try:
+        os.link(path, name)
+    except OSError:
+        return None
+    return name
 
 
 def check_space(folder: Path, needed: int) -> None:

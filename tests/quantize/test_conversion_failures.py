@@ -223,11 +223,15 @@ def test_a_folder_need_not_be_named_in_utf8(checkpoint: Path, tmp_path: Path) ->
     assert written["source"]["path"] == made.source.path == str(folder / "tiny")
 
 
+@pytest.mark.parametrize("older", [False, True])
 @pytest.mark.parametrize("at", [1, 2, 3])
 def test_files_are_named_all_or_none(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, older: bool
 ) -> None:
-    count = 0
+    out, count = tmp_path / "out", 0
+    if older:
+        quantize(checkpoint, out)
+    before = {path: path.stat().st_ino for path in out.iterdir()} if older else {}
 
     def failing(self: Path, target: Path) -> Path:
         nonlocal count
@@ -239,8 +243,8 @@ def test_files_are_named_all_or_none(
     real = Path.replace
     monkeypatch.setattr(Path, "replace", failing)
     with pytest.raises(OSError, match="Input/output"):
-        quantize(checkpoint, tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
+        quantize(checkpoint, out)
+    assert {path: path.stat().st_ino for path in out.iterdir()} == before
 
 
 def test_older_files_survive_a_failure(copy: Path, checkpoint: Path, tmp_path: Path) -> None:
