@@ -400,3 +400,46 @@ def test_how_well_deadlines_are_kept() -> None:
     said = f"off by {100 * idle['p50']:.0f} % in the middle and {100 * idle['p95']:.0f} % at the"
     assert said in page
     assert f"and by {100 * busy['p95']:.0f} % beside the other process" in page
+
+
+def test_what_the_hub_says_of_four_cameras() -> None:
+    result = result_of("cameras-demo")
+    scripted, still = result["scripted"], result["still"]
+    page = words("docs/hub.md")
+    scores = scripted["scores"].values()
+    found, missed, twice, false, lost = (
+        sum(score[key] for score in scores)
+        for key in ("found", "missed", "twice", "false", "lost_to_gate")
+    )
+    assert scripted["seconds"] >= 1800 and scripted["rules"] == 24 and scripted["over_rtsp"]
+    assert (missed, twice, lost) == (0, 0, 0)
+    assert f"{found} of {found} beginnings were told, none twice, none lost" in page
+    assert f"{false} more were told of what was not there" in page
+    cuts = [(each["at_s"] + 1) % 30 for score in scores for each in score["false_ones"]]
+    assert max(cuts) <= 1.1, "within a second of a cut"
+    assert f"asked alone ({scripted['left_out']} were left out)" in page
+    latency = scripted["latency_s"]["events"]
+    at = [f"{latency[p]:.2f}" for p in ("p50", "p95", "p99")]
+    assert "took {} s in the middle, {} at the 95th percentile and {} at".format(*at) in page
+    growth = scripted["growth"]
+    flat = ("hub_threads", "hub_descriptors", "engine_threads", "engine_descriptors")
+    assert not any(growth[name]["grows"] for name in flat)
+    hub, engine = growth["hub_resident_bytes"], growth["engine_resident_bytes"]
+    assert not hub["grows"]
+    mb = [f"{hub[key] / 1e6:.0f}" for key in ("first", "last")]
+    rate, interval = (f"{hub[key] / 1e6:.1f}" for key in ("per_hour", "interval"))
+    assert "memory ({} to {} MB) grew by {} MB an hour, give or take {}".format(
+        *mb, rate, interval
+    ) in page  # fmt: skip
+    assert (
+        f"the engine's ({engine['last'] / 1e6:.0f} MB) by {engine['per_hour'] / 1e6:.1f}." in page
+    )
+    assert still["share_of_engine"] < 0.02
+    ungated = still["spent"]["ungated"]
+    said = (
+        f"cost the engine {100 * still['share_of_engine']:.1f} % of what",
+        f"the gate's own {1000 * still['gate_s']:.1f} ms an answer it is "
+        f"{100 * still['share_with_the_gates_own']:.1f} % here",
+        f"a look takes {1000 * ungated['engine_s'] / ungated['windows']:.0f} ms",
+    )
+    assert all(each in page for each in said)
