@@ -32,9 +32,9 @@ def pull_command(
     output: Output, ref: str, revision: str | None, accept_license: bool, offline: bool
 ) -> None:
     """Fetch a model into Hugging Face's cache, pinned and checked."""
-    reference = parse(ref)
+    reference, offline = parse(ref), offline or hub.is_offline()
     pulled: cache.Pull | None = None
-    if reference.repo is not None and not (offline or hub.is_offline()):
+    if reference.repo is not None and not offline:
         if not output.progress_wanted():
             disable_progress_bars()
         remote = hub.describe(reference, revision)
