@@ -109,7 +109,7 @@ def _examine(
 def _model(model: str | None, hashes: bool, *, loads: bool) -> Iterator[Finding]:
     """The pair of files: whether it is there, sound, the one that was made, and small enough."""
     try:
-        files = resolve(model, offline=True)
+        files = resolve(model)
         text, mmproj = read_header(files.text), read_header(files.mmproj)
         check_pair(text, mmproj)
         sums = verify(files) if hashes else {}

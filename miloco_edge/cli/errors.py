@@ -31,7 +31,7 @@ def _os_error(error: Exception) -> Report:
     message = f"{error.filename}: {reason}" if error.filename else reason
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
-            return Report(FAILED, message, "free some disk space, or choose another --out folder")
+            return Report(FAILED, message, "free some disk space, or write to another disk")
         case errno.ENOENT:
             return Report(NOT_FOUND, message, "check the path")
         case errno.EACCES | errno.EPERM | errno.EROFS:

@@ -31,10 +31,10 @@ from miloco_edge.registry.verify import verify
 def pull_command(
     output: Output, ref: str, revision: str | None, accept_license: bool, offline: bool
 ) -> None:
-    """Fetch a model into the hub's cache, pinned and checked."""
-    reference = parse(ref)
+    """Fetch a model into Hugging Face's cache, pinned and checked."""
+    reference, offline = parse(ref), offline or hub.is_offline()
     pulled: cache.Pull | None = None
-    if reference.repo is not None and not (offline or hub.is_offline()):
+    if reference.repo is not None and not offline:
         if not output.progress_wanted():
             disable_progress_bars()
         remote = hub.describe(reference, revision)
@@ -267,11 +267,11 @@ def _show_lines(document: dict[str, Any]) -> list[str]:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 def rm_command(output: Output, ref: str, yes: bool) -> None:
-    """Remove a pulled model from the hub's cache."""
+    """Remove a pulled model from Hugging Face's cache."""
     reference = parse(ref)
     if reference.repo is None:
         raise click.UsageError(
-            f"expected a model of the hub's cache, got files of your own: {reference.path}"
+            f"expected a model that was pulled, got files of your own: {reference.path}"
         )
     if reference.quant is not None:
         raise click.UsageError(

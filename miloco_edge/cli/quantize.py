@@ -104,7 +104,7 @@ def quantize_command(
     dry_run: bool,
     offline: bool,
 ) -> None:
-    """Make a GGUF pair of CHECKPOINT, a folder in Hugging Face layout or org/repo."""
+    """Make a GGUF pair of CHECKPOINT: a Hugging Face folder, an alias or org/repo."""
     _check_options(budget, device, sensitivity, plot)
     folder = _folder(output, checkpoint, offline=offline or hub.is_offline())
     with progress_bar(output, "quantize", in_bytes=True) as on_progress:

@@ -33,6 +33,7 @@ from miloco_edge.llama import (
     VisionEncoder,
 )
 from miloco_edge.prompt import ChatFacts, chat_facts
+from miloco_edge.prompt.chat import SMART_HOME
 from miloco_edge.registry import ModelFiles
 
 logger = logging.getLogger("miloco_edge.engine")
@@ -70,7 +71,7 @@ class LoadOptions(TypedDict, total=False):
     economy: Economy | Mode
     """What looks may leave out unless they say otherwise: nothing ("exact") by default."""
     prefixes: Path | str | None
-    """A folder in which the KV of system prompts is kept over restarts; none by default."""
+    """A folder in which the KV of our own system prompts is kept over restarts; none by default."""
     offline: bool
     """Take hub models from the cache alone."""
     observer: ActivationSums | None
@@ -169,7 +170,8 @@ def load(ref: str | Path | None, options: LoadOptions) -> Loaded:
             profile=path,
         )
         folder = options.get("prefixes")
-        prefixes = None if folder is None else Prefixes(Path(folder), files.text, settings)
+        systems = (facts.system, *SMART_HOME.values())
+        prefixes = Prefixes(Path(folder), files.text, settings, systems) if folder else None
         lookout = Lookout(model, context, vision, prefixes)
         rates = None if profile is None else _rates_of(profile, told, files.mmproj)
         lookout.pace = None if rates is None else Pace(rates)

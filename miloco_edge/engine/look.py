@@ -266,23 +266,26 @@ class Lookout:
             return sequence, length, length
         pieces = opening(system) + ([Text(VISION_START, special=True)] if media else [])
         tokens = self.tokenize(pieces)
-        restored = None if self._prefixes is None else self._prefixes.restore(self.context, tokens)
-        sequence = self._prefill_opening(tokens) if restored is None else restored
+        prefixes = self._prefixes
+        if prefixes is not None and system not in prefixes.systems:
+            prefixes = None
+        restored = None if prefixes is None else prefixes.restore(self.context, tokens)
+        sequence = self._prefill_opening(tokens, prefixes) if restored is None else restored
         self._openings[key] = (sequence, len(tokens))
         if len(self._openings) > 4:
             _, (oldest, _) = self._openings.popitem(last=False)
             self.context.drop_sequence(oldest)
         return sequence, len(tokens), 0 if restored is None else len(tokens)
 
-    def _prefill_opening(self, tokens: NDArray[np.int32]) -> int:
+    def _prefill_opening(self, tokens: NDArray[np.int32], prefixes: Prefixes | None) -> int:
         sequence = self.context.new_sequence()
         try:
             self.context.decode_tokens(sequence, tokens, 0)
         except BaseException:
             self.context.drop_sequence(sequence)
             raise
-        if self._prefixes is not None:
-            self._prefixes.keep(self.context, sequence, tokens)
+        if prefixes is not None:
+            prefixes.keep(self.context, sequence, tokens)
         return sequence
 
     def forget(self) -> None:

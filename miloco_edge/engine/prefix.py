@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import time
+from collections.abc import Collection
 from importlib.metadata import version
 from pathlib import Path
 
@@ -33,9 +34,15 @@ _FORSAKEN_S = 3600.0
 class Prefixes:
     """System prompts of one model under one set of settings, kept in a folder."""
 
-    def __init__(self, folder: Path, text: Path, settings: object) -> None:
-        """`settings` is whatever else of the engine the KV depends on, as repr tells it."""
-        self._folder = folder
+    def __init__(
+        self, folder: Path, text: Path, settings: object, systems: Collection[str]
+    ) -> None:
+        """`settings` is whatever else of the engine the KV depends on, as repr tells it.
+
+        `systems` are the prompts that are kept: what a client says is nobody's to write down, and
+        one that holds the time of day would be hundreds of megabytes for each question.
+        """
+        self._folder, self.systems = folder, systems
         status = text.stat()
         depends = (
             text.name, status.st_size, status.st_mtime_ns, repr(settings),

@@ -69,7 +69,8 @@ class Context:
         self.model = model
         self._observer = observer
         self.abort = native.AbortFlag()
-        self.n_batch = min(n_batch, n_ctx)
+        # A decode may ask for the logits of every sequence at once: fewer tokens than that abort.
+        self.n_batch = min(max(n_batch, n_seq), n_ctx)
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = n_ctx
         # One physical batch per call: more tokens than n_batch is an assert in llama_decode, and

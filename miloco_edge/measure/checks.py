@@ -140,7 +140,7 @@ def check_opencv(probed: Probed) -> Finding:
     name = "video"
     if probed.said is None:
         fix = "reinstall opencv-python"
-        if "libGL" in (probed.error or "") or "libgthread" in (probed.error or ""):
+        if any(each in (probed.error or "") for each in ("libGL", "libgthread", "libglib")):
             fix = "apt install libgl1 libglib2.0-0, or install opencv-python-headless instead"
         return Finding(name, "problem", f"OpenCV does not load: {probed.error}", fix)
     version, build = probed.said["version"], probed.said["build"]

@@ -46,7 +46,7 @@ def parse(ref: str | Path) -> Reference:
         raise ModelNotFoundError(
             written,
             f"expected a model on this machine, got {written}",
-            hint="engines elsewhere are not served here; give an alias, a .gguf or a folder",
+            hint="`watch` and `serve` ask servers; here, give an alias, a .gguf or a folder",
         )
     cards = load_cards()
     head, _, quant = written.partition(":")

@@ -158,7 +158,8 @@ def _snapshot(reference: Reference, offline: bool) -> Path:
             reference.written,
             f"expected {reference.repo} in the cache{' while offline' if offline else ''}, "
             "got nothing",
-            hint=f"fetch it with `miloco-edge pull {reference.written}`",
+            hint=f"fetch it with `miloco-edge pull {reference.written}`"
+            + (", without --offline and HF_HUB_OFFLINE" if offline else ""),
         )
     return folder
 

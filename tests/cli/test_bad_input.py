@@ -218,3 +218,4 @@ def test_what_the_system_refuses_has_a_hint(name: str) -> None:
     said = report(OSError(code, os.strerror(code), "out/tiny.gguf"))
     assert said is not None
     assert said.hint and said.message.startswith("out/tiny.gguf: ")
+    assert "--" not in said.hint, "few commands have the option"

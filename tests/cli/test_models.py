@@ -178,6 +178,7 @@ def test_offline_before_and_after_a_pull(
         assert result.document["revision"] == commit
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert run("pull", REPO).code == 0
+    assert "without --offline and HF_HUB_OFFLINE" in run("pull", "org/other").err
     assert len(hub.requests) == asked
 
 

@@ -382,3 +382,8 @@ def test_an_answer_ends_at_a_stop(engine: Engine, clip: Clip) -> None:
     assert shown.strip() == cut.text.strip()
     assert cut.finish_reason == "stop"
     assert cut.usage.completion_tokens < 24
+
+
+def test_a_batch_holds_the_logits_of_every_sequence(pair: Path) -> None:
+    with Engine.load(pair, threads=1, context=512, profile=False, batch=1) as engine:
+        assert engine.settings.batch == 64

@@ -69,10 +69,18 @@ def test_other_settings_have_other_files(pair: Path, folder: Path, first: np.nda
 
 
 def test_so_many_files_and_no_more(pair: Path, folder: Path) -> None:
-    with load(pair, folder) as engine:
-        for number in range(MOST_FILES + 2):
-            engine.look(system=f"You are number {number}.").close()
+    for number in range(MOST_FILES + 2):
+        load(pair, folder, batch=64 + number).close()
     assert len(list(folder.iterdir())) == MOST_FILES
+
+
+def test_what_a_client_says_is_not_kept(pair: Path, folder: Path, first: np.ndarray) -> None:
+    there = set(folder.iterdir())
+    with load(pair, folder) as engine:
+        engine.look(system="The alarm's code is 4711.").close()
+        assert set(folder.iterdir()) == there
+        engine.look(smart_home=True).close()
+    assert len(set(folder.iterdir()) - there) == 1, "a prompt of ours is"
 
 
 def test_nothing_half_written_stays(
@@ -103,7 +111,7 @@ def test_nothing_half_written_stays(
             engine.look()
         assert len(list(folder.iterdir())) == 2
         monkeypatch.undo()
-        engine.look(system="Be brief.").close()
+        engine.look(smart_home=True).close()
     assert sorted(path.suffix for path in folder.iterdir()) == [".kv", ".part"]
     assert writing.exists() and not killed.exists()
 

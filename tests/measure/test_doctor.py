@@ -137,6 +137,12 @@ def test_opencv(probed: Probed, status: str, word: str) -> None:
     assert bool(finding.fix) == (status != "ok")
 
 
+@pytest.mark.parametrize("name", ["libGL.so.1", "libgthread-2.0.so.0", "libglib-2.0.so.0"])
+def test_a_bare_machine_is_told_what_opencv_misses(name: str) -> None:
+    finding = check_opencv(read_failure(1, f"ImportError: {name}: cannot open"))
+    assert finding.fix is not None and "apt install libgl1 libglib2.0-0" in finding.fix
+
+
 def test_the_clock() -> None:
     assert check_clock(1e9, 2e9, True).status == "problem"
     assert check_clock(2e9, 1e9, True).status == "ok"
