@@ -62,8 +62,8 @@ def probe_command(
         address = address.with_login(user or own[0], password.reveal() if password else own[1])
     found = probe(address, seconds=seconds, timeout_s=timeout_s)
     if save is not None:
-        jpeg = save.suffix.lower() in (".jpg", ".jpeg")
-        Image.fromarray(found.picture).save(save, "JPEG" if jpeg else "PNG")
+        kind = Image.registered_extensions().get(save.suffix.lower(), "")
+        Image.fromarray(found.picture).save(save, kind if kind in Image.SAVE else "PNG")
     if output.as_json:
         output.data(
             {

@@ -29,8 +29,15 @@ def config_path() -> Path:
     return Path(folder) / "miloco-edge" / "config.toml"
 
 
-class _Lines(click.types.StringParamType):
-    """Texts, one a line: they have spaces in them."""
+class _Lines(click.ParamType[Any]):
+    """Values of a kind, one a line: texts have spaces in them, and names of files colons."""
+
+    def __init__(self, kind: click.ParamType[Any]) -> None:
+        self.name, self._kind = kind.name, kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse one."""
+        return self._kind.convert(value, param, ctx)
 
     def split_envvar_value(self, rv: str) -> list[str]:
         """Take a variable apart."""
@@ -41,8 +48,8 @@ def name_variables(command: click.Command, prefix: str) -> None:
     """Give the options of a command, and of its own commands, variables named as they are typed."""
     for name, option in _options(command).items():
         option.envvar = f"{prefix}_{name.upper()}"
-        if option.multiple and isinstance(option.type, click.types.StringParamType):
-            option.type = _Lines()
+        if option.multiple and not isinstance(option.type, _Lines):
+            option.type = _Lines(option.type)
     for name, inner in _commands(command).items():
         name_variables(inner, f"{prefix}_{name.upper()}")
 

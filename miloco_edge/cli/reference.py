@@ -16,8 +16,9 @@ _HEAD = """# Command line
 
 Written by `python -m miloco_edge.cli.reference > docs/cli.md`; a test holds it to what `--help`
 says.
-A flag wins over the environment (`MILOCO_EDGE_INFER_THREADS=4`; what may be repeated, one a line),
-which wins over the configuration file (`threads = 4` under `[infer]`; there it is an array).
+A flag wins over the environment (`MILOCO_EDGE_INFER_THREADS=4`), which wins over the configuration
+file (`threads = 4` under `[infer]`). What may be repeated is one a line in the former, an array in
+the latter.
 Exit codes: 0 done · 1 failed · 2 usage · 3 not found · 4 input refused · 130 interrupted.
 """
 _WIDTH = 96

@@ -156,7 +156,8 @@ def _engine(
     if ref is not None and _elsewhere(ref):
         facts = _facts_of_server(ref)
     else:
-        facts = _facts(ref, {"context": home.engine.context or CONTEXT})
+        context = home.engine.context or CONTEXT
+        facts = _facts(ref, {"context": context, "offline": load.get("offline", False)})
         facts = replace(facts, here=not any(map(_elsewhere, home.models)))
     kinds = sink_kinds(home)
     engine = engine_for(home)
@@ -170,7 +171,7 @@ def _elsewhere(ref: str) -> bool:
 def _refuse_load_options(load: LoadOptions) -> None:
     """Raise click.UsageError where a home is told how to run its model from beside its file."""
     context = click.get_current_context()
-    for name in load:
+    for name in (each for each in load if each != "offline"):  # a home needs no network
         told = context.get_parameter_source(name)
         if told in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT):
             option = "mode" if name == "economy" else name.replace("_", "-")

@@ -45,7 +45,8 @@ _LOOK_AT_FILE_S = 2.0
 @click.option(
     "--at",
     type=Moment(),
-    help="When the recording began (2026-11-21T22:00, 22:00, 2h ago): what schedules go by.",
+    help="When the recording began (2026-11-21T22:00, 22:00, or 8h for so long ago): what "
+    "schedules go by.",
 )
 @json_option
 def watch_command(

@@ -20,9 +20,9 @@ HIT_IOU = 0.5
 # "No." and "Yes, she is"; 不是 and 没有 before 是 and 有.
 _YES_NO = re.compile(r"\W*(?:(?P<yes>yes\b|是|有|对)|(?P<no>no\b|否|不|没))", re.IGNORECASE)
 # "The answer is (B)." (MMLU-Pro's own rule); "B", "(B)", "B. the red one"; a lone "(B)" in a text.
-# A small letter with a word behind it is the article: "The answer is a dog."
+# A small a with a word behind it is the article: "The answer is a dog."
 _STATED = re.compile(
-    r"(?i:answer|option|答案)\s*(?i:is|为|是|:|：)+\s*\**\(?([A-Z]|[a-z](?!\s+\w))(?![A-Za-z])"
+    r"(?i:answer|option|答案)\s*(?i:is|为|是|:|：)+\s*\**\(?([A-Zb-z]|a(?!\s+\w))(?![A-Za-z])"
 )
 _LEADING = re.compile(r"\W*([A-Z])\W*(?:$|\n)|\W*([A-Z])[).:：、，,]")
 _WORDS = re.compile(r"-?\d+(?:\.\d+)*|[^\W\d_]+")

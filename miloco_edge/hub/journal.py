@@ -80,6 +80,8 @@ class Journal:
         self._settled: deque[tuple[str, str]] = deque(maxlen=_OWED)
         """Sinks and the ids of what they have got, not yet written."""
         self._commits = 0
+        self._moved = False
+        """Whether the file was moved aside and there is no other yet."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._database = self._open()
         self.prune()
@@ -189,6 +191,8 @@ class Journal:
     def _write(self, decisions: Sequence[Decided] = ()) -> bool:
         """Write these and all that waits: whether that was possible. Holds the lock."""
         try:
+            if self._moved:
+                self._connect_anew()
             with self._database:
                 self._database.executemany(
                     "INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?)",
@@ -239,9 +243,14 @@ class Journal:
         try:
             self._move_aside(error)
             self._database.close()  # takes its WAL with it: before there is another
-            self._database = self._connect()
+            self._moved = True
+            self._connect_anew()
         except (sqlite3.Error, OSError) as again:
             log.error("%s: expected to begin anew, got: %s", self.path, again)
+
+    def _connect_anew(self) -> None:
+        self._database = self._connect()
+        self._moved = False
 
     def _move_aside(self, error: sqlite3.Error) -> None:
         aside = self.path.with_name(f"{self.path.name}.damaged-{time.time():.0f}")

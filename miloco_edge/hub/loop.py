@@ -50,13 +50,16 @@ class Loop:
     def call(self, function: Callable[[], T]) -> T:
         """Have it done and wait for what it gives.
 
-        Raises ClosedError where the thread does not run or ends before, TimeoutError after 10 s.
+        Raises ClosedError where the thread does not run or ends before, TimeoutError after 10 s;
+        what has not begun by then is left undone.
         """
         if self._stop.is_set() or not self._thread.is_alive():
             raise ClosedError("expected a hub that runs, got one that does not")
         future: Future[T] = Future()
 
         def run() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
             try:
                 future.set_result(function())
             except BaseException as error:
@@ -68,6 +71,7 @@ class Loop:
                 return future.result()
             if not self._thread.is_alive():
                 raise ClosedError("expected a hub that runs, got one that was closed")
+        future.cancel()
         raise TimeoutError(f"expected the hub to answer within {_CALLED_S:g} s, got no answer")
 
     def _run(self) -> None:

@@ -46,7 +46,10 @@ def test_what_a_camera_sends(clip: Path, capsys: pytest.CaptureFixture[str]) -> 
         assert image.size == (96, 64)
 
 
-@pytest.mark.parametrize(("name", "format"), [("seen", "PNG"), ("seen.JPG", "JPEG")])
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [("seen", "PNG"), ("seen.psd", "PNG"), ("seen.JPG", "JPEG"), ("seen.webp", "WEBP")],
+)
 def test_a_picture_needs_no_suffix(
     clip: Path, name: str, format: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

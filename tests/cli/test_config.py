@@ -103,9 +103,11 @@ def test_options_are_named_as_they_are_typed(
     assert (told["questions"], told["rules"]) == (("Who?",), ("The door is open",))
     monkeypatch.setenv("MILOCO_EDGE_INFER_LANG", "en")
     monkeypatch.setenv("MILOCO_EDGE_INFER_RULE", "Someone is reading\n有人在看书\n")
+    monkeypatch.setenv("MILOCO_EDGE_INFER_IMAGE", "at 8:00.jpg\nb.jpg\n")
     monkeypatch.setenv("MILOCO_EDGE_EVAL_CALIBRATE_MODE", "live")
     told = seen(config, monkeypatch, "infer")
     assert told["language"] == "en"
+    assert told["images"] == (Path("at 8:00.jpg"), Path("b.jpg"))
     assert told["rules"] == ("Someone is reading", "有人在看书")
     told = seen(config, monkeypatch, "eval", "calibrate", "--manifest", "a.jsonl")
     assert (told["language"], told["economy"]) == ("zh", "live")

@@ -55,8 +55,3 @@ def test_json_is_json_whatever_stdout_can_say(
     Output().line(document)
     assert isinstance(stdout.buffer, io.BytesIO)
     assert json.loads(stdout.buffer.getvalue().decode(encoding)) == document
-
-
-def test_a_table_shows_brackets_as_they_were_written(capsys: pytest.CaptureFixture[str]) -> None:
-    Output().table(("rule",), [("The [front] door is open [/b] :smile:",)])
-    assert "The [front] door is open [/b] :smile:" in capsys.readouterr().out

@@ -65,9 +65,10 @@ def test_a_home_says_how_its_model_runs(pair: Path, tmp_path: Path, told: list[M
     for option in (["--threads", "2"], ["--mode", "live"], ["--context", "1024"]):
         result = CliRunner().invoke(cli, ["serve", "--config", config, *option])
         assert result.exit_code == 2 and f"{option[0]} without --config" in result.output
-    result = CliRunner().invoke(cli, ["serve", "--config", config])
-    assert result.exit_code == 0, result.output
-    assert [facts.context for facts in told] == [1536]
+    for option in ([], ["--offline"]):  # no home needs the network
+        result = CliRunner().invoke(cli, ["serve", "--config", config, *option])
+        assert result.exit_code == 0, result.output
+    assert [facts.context for facts in told] == [1536, 1536]
 
 
 def test_a_model_that_may_be_elsewhere_is_said_to_be(

@@ -39,7 +39,8 @@ OPTIONS = ("a red cat", "a dog", "nothing", "10 m")
         ("A man with a dog", None), ("E", None), ("", None), ("Both A and B", None),
         ("B\nbecause of the dog", "B"), ('{"result": "C"}', "C"),
         ("The answer is A. No: the answer is B.", "B"),
-        ("The answer is a dog.", None), ("answer: b", "B"), ("The answer is A because", "A"),
+        ("The answer is a dog.", None), ("answer: b", "B"), ("answer: b since it barks", "B"),
+        ("The answer is A because", "A"),
     ],
 )  # fmt: skip
 def test_letters(text: str, letter: str | None) -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -156,7 +157,10 @@ def test_a_damaged_file_is_moved_aside(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.damaged-*"))) == 1
 
 
-def test_a_file_that_is_damaged_further_in_is_moved_aside(tmp_path: Path) -> None:
+@pytest.mark.parametrize("full", [False, True])
+def test_a_file_that_is_damaged_further_in_is_moved_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: bool
+) -> None:
     path = tmp_path / "journal.sqlite"
     journal = Journal(path)
     journal.commit([event(number) for number in range(500)])
@@ -166,7 +170,11 @@ def test_a_file_that_is_damaged_further_in_is_moved_aside(tmp_path: Path) -> Non
         content[page : page + 4096] = b"\xff" * 4096
     path.write_bytes(content)
     journal = Journal(path)
-    journal.commit([event(501)])
+    with monkeypatch.context() as patched:
+        if full:
+            fault = Mock(side_effect=sqlite3.OperationalError("database or disk is full"))
+            patched.setattr(journal, "_connect", fault)
+        journal.commit([event(501)])
     assert journal.error is not None
     journal.commit([event(502)])
     assert journal.error is None and journal.lost == 0

@@ -44,3 +44,17 @@ def test_a_fault_is_logged_and_the_next_is_done(caplog: pytest.LogCaptureFixture
     with pytest.raises(ZeroDivisionError):
         loop.call(lambda: 1 // 0)
     loop.stop()
+
+
+def test_what_nobody_waits_for_any_more_is_left_undone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("miloco_edge.hub.loop._CALLED_S", 0.2)
+    loop, release = Loop(lambda: None, lambda: 0.1), threading.Event()
+    waited, done = list[bool](), list[int]()
+    loop.start()
+    loop.post(lambda: waited.append(release.wait(60)))
+    with pytest.raises(TimeoutError):
+        loop.call(lambda: done.append(1))
+    release.set()
+    loop.call(int)
+    assert not done, "who called was told that it is not done"
+    loop.stop()
