@@ -143,6 +143,7 @@ class _Decoder:
         self.served = 0
         self.sound = True
         """False once it did not answer: it is not to be used again."""
+        self._ended = False
 
     def clip(self, message: dict[str, Any], seconds: float) -> Clip:
         """Decode; raises Refusal or MediaError."""
@@ -159,7 +160,8 @@ class _Decoder:
                 "media_too_slow", "expected media that can be decoded sooner"
             ) from None
         except (EOFError, OSError) as error:
-            log.warning("media ended the process that decoded them (%s)", self._process.poll())
+            if not self._ended:
+                log.warning("media ended the process that decoded them (%s)", self._process.poll())
             raise MediaError("media", "the decoder died of it") from error
         self.sound = True
         if clip is not None:
@@ -171,7 +173,8 @@ class _Decoder:
         raise MediaError("media", "not decodable")
 
     def end(self) -> None:
-        """End it now, and leave nothing of what it read."""
+        """End it now, and leave nothing of what it read; from any thread."""
+        self._ended = True
         self._channel.close()
         self._process.kill()
         self._process.wait()
