@@ -4,7 +4,8 @@
 
 Same file, threads, micro-batch, repacking and load mode. Decode is compared at the same depth:
 llama-bench is given the depth that our own question without pictures had. Prefill compares our
-visual tokens with as many of llama-bench's. Shares are rates: ours over theirs.
+visual tokens, and those of the system prompt before them, with as many of llama-bench's. Shares are
+rates: ours over theirs.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def ours(readings: Sequence[Reading], text: Reading) -> dict[str, list[float]]:
         raise ValueError(f"expected an answer of several tokens to time, got {text.answer_tokens}")
     return {
         "decode": [tokens / generated],
-        "prefill": [r.own["visual_tokens"] / r.own["prefill_s"] for r in readings],
+        "prefill": [r.own["prefill_tokens"] / r.own["prefill_s"] for r in readings],
         "vit": [1 / r.own["vision_s"] for r in readings],
     }
 
@@ -107,7 +108,7 @@ def measure(arguments: argparse.Namespace, asked: Sequence[Request], text: Reque
         about = {
             "settings": settings,
             "depth": alone.prompt_tokens,
-            "visual_tokens": reading.own["visual_tokens"],
+            "prefill_tokens": reading.own["prefill_tokens"],
         }
         for stage, values in ours([reading], alone).items():
             mine[stage] += values
@@ -116,7 +117,7 @@ def measure(arguments: argparse.Namespace, asked: Sequence[Request], text: Reque
             theirs["vit"].append(1 / vit.answer(request).own["native_s"])
         rates = llama_bench(
             arguments.tools / "llama-bench", files.text, settings,
-            prompt=reading.own["visual_tokens"], depth=alone.prompt_tokens or 0,
+            prompt=reading.own["prefill_tokens"], depth=alone.prompt_tokens or 0,
             tokens=arguments.tokens,
         )  # fmt: skip
         for stage, values in rates.items():

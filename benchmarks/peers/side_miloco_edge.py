@@ -102,6 +102,7 @@ def main() -> None:
             own={
                 "vision_s": looked.vision_s,
                 "prefill_s": looked.prefill_s,
+                "prefill_tokens": scene.usage.prompt_tokens,
                 "question_s": found.timings.prefill_s,
                 "generate_s": found.timings.generate_s,
                 "visual_tokens": found.usage.visual_tokens,

@@ -77,7 +77,7 @@ def serve_command(
     access_module, app_module, fetch_module, run_module, settings = _server()
     access = access_module.Access(
         _keys(access_module, api_key, keys),
-        access_module.Access().hosts | {name.lower() for name in hosts},
+        frozenset(name.lower() for name in hosts),
     )
     if not access.keys and not access_module.is_local(host):
         raise click.UsageError(

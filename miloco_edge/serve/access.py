@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,7 +23,6 @@ Scope = Literal["read", "ask", "watch", "admin"]
 """read: models, properties, metrics. ask: answers and decisions. watch: events and their
 pictures. admin: load and unload."""
 ALL: frozenset[Scope] = frozenset(get_args(Scope))
-_LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Access:
     """What a server lets in."""
 
     keys: tuple[Key, ...] = ()
-    hosts: frozenset[str] = frozenset(_LOCAL)
-    """Names by which the server may be called, without ports; "*" is any. Not looked at with
-    keys, since a page on another site does not know one."""
+    hosts: frozenset[str] = frozenset()
+    """Names by which the server may be called, without ports, besides this machine's own for
+    itself; "*" is any. Not looked at with keys, since a page on another site does not know one."""
 
     def key(self, headers: Mapping[str, str]) -> Key | None:
         """The key that a request carries; None where there are no keys at all.
@@ -66,7 +66,9 @@ class Access:
     def check_origin(self, headers: Mapping[str, str]) -> None:
         """Raise Refusal 403 for a request that a page of another site has made a browser send."""
         host = headers.get("host", "")
-        if not self.keys and "*" not in self.hosts and _name(host) not in self.hosts:
+        name = _name(host)
+        known = is_local(name) or name in self.hosts or "*" in self.hosts
+        if not self.keys and not known:
             raise Refusal(403, "wrong_host", "expected a request to a name of this server")
         origin = headers.get("origin")
         if origin is not None and origin.partition("://")[2] != host:
@@ -81,7 +83,10 @@ def allow(key: Key | None, scope: Scope) -> None:
 
 def is_local(host: str) -> bool:
     """Whether what listens there is reached from this machine alone."""
-    return host in _LOCAL or host.startswith("127.")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def read_keys(path: Path) -> tuple[Key, ...]:

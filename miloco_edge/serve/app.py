@@ -155,6 +155,9 @@ async def _load(serving: Serving) -> None:
 
 async def _no_route(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    words = {404: "no such route", 405: "another method is expected"}
+    words = {
+        404: ("not_found", "no such route"),
+        405: ("method", "another method is expected"),
+    }
     status = error.status_code
-    return refused(Refusal(status, "not_found", words.get(status, "the request is refused")))
+    return refused(Refusal(status, *words.get(status, ("refused", "the request is refused"))))

@@ -39,8 +39,8 @@ def wanted(serving: Serving, request: ChatRequest) -> Wanted:
     said = [_said(serving, message, i) for i, message in enumerate(request.messages)]
     tools = offered(request)
     spoken = conversation(said, tools_text(tools) if tools else None)
-    check_length(limits, [spoken.question, spoken.system or ""])
-    check_length(limits, [text for turn in spoken.history for text in (turn.question, turn.answer)])
+    history = [text for turn in spoken.history for text in (turn.question, turn.answer)]
+    check_length(limits, [spoken.question, spoken.system or "", *history])
     think, thinking_tokens = thinking(request)
     grammar = _grammar(request, tools)
     if not serving.facts.here and (grammar is not None or request.logprobs):

@@ -51,7 +51,7 @@ class Common(Wire):
     """What chat and generate share."""
 
     model: str = ""
-    stream: bool = True
+    stream: bool | None = True
     format: Literal["", "json"] | dict[str, Any] | None = None
     options: Options | None = None
     think: bool | str | None = None
@@ -80,7 +80,7 @@ class Named(Wire):
     model: Annotated[str, Field(max_length=256)] = ""
     name: Annotated[str, Field(max_length=256)] = ""
     """As older clients call it."""
-    stream: bool = True
+    stream: bool | None = True
 
 
 async def ollama_version(_: Request, __: Serving) -> Response:
@@ -142,7 +142,7 @@ async def pull(request: Request, serving: Serving) -> Response:
     asked = await read(request, Named, serving)
     _known(asked, serving)
     document = {"status": "success"}
-    if not asked.stream:
+    if asked.stream is False:
         return JSONResponse(document)
     return Response(line(document), media_type="application/x-ndjson")
 
@@ -210,7 +210,7 @@ async def _answered(
     translated = _translated(asked, messages, tools)
     want = wanted(serving, translated)
     collected = Collected(bool(offered(translated)))
-    if asked.stream:
+    if asked.stream is not False:
         return await streamed(
             request,
             _lines(serving, want, collected, shape),

@@ -36,7 +36,7 @@ def test_tests_of_llama_bench_are_told_apart() -> None:
 
 
 def test_shares_are_of_rates() -> None:
-    look = Reading(9, 12, "", 470, 8, {"visual_tokens": 432, "prefill_s": 8.0, "vision_s": 4.0})
+    look = Reading(9, 12, "", 470, 8, {"prefill_tokens": 432, "prefill_s": 8.0, "vision_s": 4.0})
     text = Reading(9, 12, "", 470, 9, {"generate_s": 1.0})
     mine = ours([look], text)
     assert mine == {"decode": [8.0], "prefill": [54.0], "vit": [0.25]}

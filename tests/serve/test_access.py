@@ -118,10 +118,26 @@ def test_no_secret_is_held() -> None:
 
 
 def test_the_command_listens_to_all_only_with_a_key() -> None:
-    assert is_local("127.0.0.1") and is_local("localhost") and not is_local("0.0.0.0")
+    assert is_local("127.0.0.1") and is_local("localhost") and is_local("127.0.0.2")
+    assert not is_local("0.0.0.0") and not is_local("127.evil.example")
     for host in ("0.0.0.0", "::", "192.168.1.2"):
         result = CliRunner().invoke(cli, ["serve", "--host", host])
         assert result.exit_code == 2 and "--api-key" in result.output
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("127.0.0.2:8001", 200), ("[::1]", 200), ("LocalHost", 200), ("127.evil.example", 403)],
+)
+def test_a_server_without_keys_goes_by_this_machines_own_names(host: str, status: int) -> None:
+    with served(Fake()) as client:
+        assert client.get("/v1/models", headers={"host": host}).status_code == status
+
+
+def test_a_method_that_a_route_has_not_is_named_as_such() -> None:
+    with served(Fake()) as client:
+        reply = client.delete("/v1/models")
+        assert (reply.status_code, reply.json()["error"]["code"]) == (405, "method")
 
 
 class Resolver:

@@ -389,3 +389,11 @@ def test_limits_hold_whatever_is_asked(engine: Fake) -> None:
         ask(client, user("Who?"), max_tokens=10**6, visual_tokens=10**6, deadline_s=10**6)
     budget = engine.asked[-1]["budget"]
     assert budget.answer_tokens == 10 and budget.visual_tokens == 64 and budget.seconds <= 5
+
+
+def test_all_words_of_a_request_count_together() -> None:
+    talk = [user("a" * 60), {"role": "assistant", "content": "b"}, user("c" * 60)]
+    for most, status in ((100, 413), (200, 200)):
+        with served(Fake(), limits=replace(Limits(), text_chars=most)) as client:
+            reply = client.post(ROUTE, json={"messages": talk})
+            assert reply.status_code == status

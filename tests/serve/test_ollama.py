@@ -105,6 +105,8 @@ def test_whole_answers_and_generate(engine: Fake, client: TestClient) -> None:
     assert asked["stop"] == ("x",) and asked["sampling"].temperature == 0
     loaded = client.post("/api/chat", json={"model": "m", "messages": []}).json()
     assert loaded["done_reason"] == "load"
+    unsaid = client.post("/api/generate", json={"model": "m", "prompt": "Who?", "stream": None})
+    assert unsaid.headers["content-type"].startswith("application/x-ndjson")
 
 
 def test_errors_are_a_text(engine: Fake, client: TestClient) -> None:
