@@ -443,3 +443,33 @@ def test_what_the_hub_says_of_four_cameras() -> None:
         f"a look takes {1000 * ungated['engine_s'] / ungated['windows']:.0f} ms",
     )
     assert all(each in page for each in said)
+
+
+def test_how_quick_everybody_is_on_a_slice() -> None:
+    result = result_of("peers-slice")
+    page = words("docs/performance.md")
+    assert not result["missing"]
+    ours, tuned = result["ours"]
+    shown = {ours: "miloco-edge, Q4_0 and BF16", tuned: "miloco-edge, `edge-x86`"}
+    first, decode = {}, {}
+    for each in result["contestants"]:
+        name = each["name"]
+        first[name] = each["first_token_s"]["p50"]["value"]
+        decode[name] = each["decode_tokens_per_s"]["p50"]["value"]
+        times, memory = each["first_token_times"][tuned]["value"], each["peak_resident_bytes"] / 1e9
+        cells = f"{each['layout']} | {first[name]:.2f} s | {times:.2f} | {decode[name]:.1f}"
+        assert f"| {shown.get(name, name)} | {cells} | {memory:.2f} GB |" in page
+    theirs = "OpenVINO GenAI"
+    times = [first[name] / first[theirs] for name in (tuned, ours)]
+    assert "comes in {:.2f} of OpenVINO's time, with Q4_0 in {:.2f}".format(*times) in page
+    assert times[0] < 1
+    rates = [decode[name] / decode[theirs] for name in (tuned, ours)]
+    said = "is {:.2f} times as fast as OpenVINO's with `edge-x86` and {:.2f} times with Q4_0"
+    assert said.format(*rates) in page
+    peaks = {each["name"]: each["peak_resident_bytes"] for each in result["contestants"]}
+    held = {ours: "the same files", tuned: "tuned files"}
+    most = max(
+        peaks[name] / (result["file_bytes"][files] + result["kv_bytes"])
+        for name, files in held.items()
+    )
+    assert f"up to {most:.2f} times files and KV cache" in page
