@@ -473,3 +473,17 @@ def test_how_quick_everybody_is_on_a_slice() -> None:
         for name, files in held.items()
     )
     assert f"up to {most:.2f} times files and KV cache" in page
+
+
+def test_how_near_llama_bench_is() -> None:
+    stages = result_of("beside-llama-bench-7b")["stages"]
+    page = words("docs/performance.md")
+    shares = {name: stage["share"] for name, stage in stages.items()}
+    decode, prefill, vit = (
+        f"{shares[name]['value']:.2f} {{}} ({shares[name]['low']:.2f} to {shares[name]['high']:.2f})"
+        for name in ("decode", "prefill", "vit")
+    )
+    assert "decode reached " + decode.format("of llama-bench's rate at the same depth") in page
+    assert "prefill " + prefill.replace("{} ", "") in page
+    assert "the ViT " + vit.format("of itself alone") in page
+    assert all(shares[name]["value"] >= stages[name]["wanted"] for name in shares)
