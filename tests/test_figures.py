@@ -479,11 +479,11 @@ def test_how_near_llama_bench_is() -> None:
     stages = result_of("beside-llama-bench-7b")["stages"]
     page = words("docs/performance.md")
     shares = {name: stage["share"] for name, stage in stages.items()}
-    decode, prefill, vit = (
-        f"{shares[name]['value']:.2f} {{}} ({shares[name]['low']:.2f} to {shares[name]['high']:.2f})"
-        for name in ("decode", "prefill", "vit")
-    )
-    assert "decode reached " + decode.format("of llama-bench's rate at the same depth") in page
-    assert "prefill " + prefill.replace("{} ", "") in page
-    assert "the ViT " + vit.format("of itself alone") in page
+
+    def said(name: str, of: str) -> str:
+        return "{value:.2f} {of}({low:.2f} to {high:.2f})".format(of=of, **shares[name])
+
+    assert "decode reached " + said("decode", "of llama-bench's rate at the same depth ") in page
+    assert "prefill " + said("prefill", "") in page
+    assert "the ViT " + said("vit", "of itself alone ") in page
     assert all(shares[name]["value"] >= stages[name]["wanted"] for name in shares)
