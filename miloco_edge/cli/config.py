@@ -22,7 +22,7 @@ import click
 
 
 def config_path() -> Path:
-    """Where the file is looked for: beside the profiles, on a Mac too."""
+    """Where the file is looked for, on a Mac too."""
     if named := os.environ.get("MILOCO_EDGE_CONFIG"):
         return Path(named)
     folder = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"

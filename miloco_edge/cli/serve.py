@@ -20,6 +20,7 @@ from miloco_edge.engine.child import ChildEngine
 from miloco_edge.engine.engine import CONTEXT, MAX_CONTEXT, LoadOptions
 from miloco_edge.engine.protocol import WindowEngine
 from miloco_edge.engine.remote import RemoteEngine
+from miloco_edge.engine.remote_http import is_remote
 from miloco_edge.hub.secrets import remote_key
 from miloco_edge.prompt import chat_facts
 
@@ -141,7 +142,7 @@ def _engine(
 ) -> tuple[WindowEngine, Any, Any]:
     """The engine, what is known of its model, and the hub that watches with it."""
     if config_path is None:
-        if model is not None and _elsewhere(model):
+        if model is not None and is_remote(model):
             return RemoteEngine(model, api_key=remote_key(model)), _facts_of_server(model), None
         return ChildEngine(model, **load), _facts(model, load), None
     from miloco_edge.hub import config
@@ -153,19 +154,15 @@ def _engine(
     if model is not None:
         home = replace(home, models=(model,))
     ref = home.models[0] if home.models else None
-    if ref is not None and _elsewhere(ref):
+    if ref is not None and is_remote(ref):
         facts = _facts_of_server(ref)
     else:
         context = home.engine.context or CONTEXT
         facts = _facts(ref, {"context": context, "offline": load.get("offline", False)})
-        facts = replace(facts, here=not any(map(_elsewhere, home.models)))
+        facts = replace(facts, here=not any(map(is_remote, home.models)))
     kinds = sink_kinds(home)
     engine = engine_for(home)
     return engine, facts, Hub(home, engine, sinks=kinds)
-
-
-def _elsewhere(ref: str) -> bool:
-    return ref.startswith(("http://", "https://"))
 
 
 def _refuse_load_options(load: LoadOptions) -> None:

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import accumulate
 from typing import Any, TypeVar, Unpack
 
 from PIL import Image
@@ -296,7 +297,7 @@ def read_choice(rule: str, choice: dict[str, Any]) -> Decision:
         return Decision(rule, "unknown", None, None, "remote", "outside_mass")
     tokens = (choice.get("logprobs") or {}).get("content") or ()
     words = [str(token.get("token", "")) for token in tokens]
-    thoughts = next((i + 1 for i in range(len(words)) if CLOSE in "".join(words[: i + 1])), 0)
+    thoughts = next((n for n, said in enumerate(accumulate(words), 1) if CLOSE in said), 0)
     for word, token in zip(words[thoughts:], tokens[thoughts:], strict=True):
         if _verdict(word) is None:
             continue

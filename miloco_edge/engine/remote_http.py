@@ -16,6 +16,11 @@ from miloco_edge.errors import EngineDownError, EngineError
 _MOST_BYTES = 16 << 20
 
 
+def is_remote(ref: str) -> bool:
+    """Whether a model reference is the address of a server."""
+    return ref.startswith(("http://", "https://"))
+
+
 class Server:
     """The base address of an OpenAI-compatible server, such as http://box:8000/v1."""
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from miloco_edge.engine.economy import Closer, Economy
+from miloco_edge.engine.remote_http import is_remote
 from miloco_edge.errors import ConfigError, NotFoundError
 from miloco_edge.hub import secrets, toml_lines
 from miloco_edge.hub.gate import GateSettings
@@ -168,7 +169,7 @@ def _models(top: Table) -> tuple[str, ...]:
             tuple[str, ...], [value] if isinstance(value, str) else value
         )
         for ref in models:
-            if ref.startswith(("http://", "https://")):
+            if is_remote(ref):
                 host_and_port(ref)
         return models
     except ValueError as error:

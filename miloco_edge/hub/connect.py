@@ -8,6 +8,7 @@ from miloco_edge.engine.child_quarantine import Quarantine
 from miloco_edge.engine.failover import Failover
 from miloco_edge.engine.protocol import WindowEngine
 from miloco_edge.engine.remote import RemoteEngine
+from miloco_edge.engine.remote_http import is_remote
 from miloco_edge.errors import ConfigError, MilocoEdgeError
 from miloco_edge.hub import secrets
 from miloco_edge.hub.settings import CameraSettings, Home, LinesSink, WebhookSink
@@ -59,7 +60,7 @@ def engine_for(home: Home) -> WindowEngine:
 
 def _engine(home: Home, ref: str | None) -> WindowEngine:
     settings = home.engine
-    if ref is not None and ref.startswith(("http://", "https://")):
+    if ref is not None and is_remote(ref):
         return RemoteEngine(ref, api_key=_key(home, ref))
     options = {
         "context": settings.context, "threads": settings.threads, "kv_type": settings.kv_type,

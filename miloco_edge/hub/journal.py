@@ -153,11 +153,12 @@ class Journal:
             log.error("%s: expected what was told last, got: %s", self.path, error)
             return {}
         unknown = {(camera, rule): time_ for camera, rule, time_ in blind}
-        return {
-            key: (state, time_, epoch(json.loads(document)["since"]), unknown.get(key, 0.0) > time_)
-            for camera, rule, state, time_, document in rows
-            for key in ((camera, rule),)
-        }
+        states = {}
+        for camera, rule, state, time_, document in rows:
+            since = epoch(json.loads(document)["since"])
+            is_blind = unknown.get((camera, rule), 0.0) > time_
+            states[camera, rule] = (state, time_, since, is_blind)
+        return states
 
     def prune(self, now: float | None = None) -> None:
         """Drop what is too old, then the oldest of what is too much: decisions before events."""
