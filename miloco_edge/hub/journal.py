@@ -23,7 +23,7 @@ from typing import Any, Literal
 from PIL import Image
 
 from miloco_edge.errors import MilocoEdgeError, NotFoundError, RefusedError
-from miloco_edge.hub.event import Event, epoch, rfc3339
+from miloco_edge.hub.event import Event, rfc3339
 from miloco_edge.types import RGB, Decision
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,9 @@ CREATE INDEX IF NOT EXISTS decisions_time ON decisions (time);
 CREATE TABLE IF NOT EXISTS owed (
   place INTEGER PRIMARY KEY AUTOINCREMENT, sink TEXT NOT NULL, id TEXT NOT NULL,
   UNIQUE (sink, id));
+CREATE TABLE IF NOT EXISTS states (
+  camera TEXT NOT NULL, rule TEXT NOT NULL, state TEXT NOT NULL, time REAL NOT NULL,
+  since REAL NOT NULL, blind INTEGER NOT NULL, PRIMARY KEY (camera, rule)) WITHOUT ROWID;
 """
 _PRUNE_EVERY = 500
 _OWED = 10_000
@@ -138,27 +141,20 @@ class Journal:
 
     def last_states(self) -> dict[tuple[str, str], tuple[str, float, float, bool]]:
         """By camera and rule: the last of on, off and fired, when it was told, since when, and
-        whether unknown was told after it."""
+        whether unknown was told after it.
+
+        In the order of telling, whatever the clock said, and however long ago.
+        """
         try:
             with self._lock:
-                rows = self._database.execute(
-                    "SELECT camera, rule, state, max(time), document FROM events "
-                    "WHERE state != 'unknown' GROUP BY camera, rule"
-                ).fetchall()
-                blind = self._database.execute(
-                    "SELECT camera, rule, max(time) FROM events "
-                    "WHERE state = 'unknown' GROUP BY camera, rule"
-                ).fetchall()
+                rows = self._database.execute("SELECT * FROM states").fetchall()
         except sqlite3.Error as error:
             log.error("%s: expected what was told last, got: %s", self.path, error)
             return {}
-        unknown = {(camera, rule): time_ for camera, rule, time_ in blind}
-        states = {}
-        for camera, rule, state, time_, document in rows:
-            since = epoch(json.loads(document)["since"])
-            is_blind = unknown.get((camera, rule), 0.0) > time_
-            states[camera, rule] = (state, time_, since, is_blind)
-        return states
+        return {
+            (camera, rule): (state, time_, since, bool(blind))
+            for camera, rule, state, time_, since, blind in rows
+        }
 
     def prune(self, now: float | None = None) -> None:
         """Drop what is too old, then the oldest of what is too much: decisions before events."""
@@ -195,10 +191,8 @@ class Journal:
             if self._moved:
                 self._connect_anew()
             with self._database:
-                self._database.executemany(
-                    "INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?)",
-                    [_event_row(event) for event in self._waiting],
-                )
+                for event in self._waiting:
+                    self._insert(event)
                 self._database.executemany(
                     "INSERT OR IGNORE INTO owed (sink, id) VALUES (?, ?)",
                     [(sink, event.id) for event in self._waiting for sink in self.debtors],
@@ -224,6 +218,26 @@ class Journal:
         self._waiting.clear()
         self._settled.clear()
         return True
+
+    def _insert(self, event: Event) -> None:
+        """The event, and what it makes of its rule's state; one that is there changes nothing."""
+        document = json.dumps(event.document(), ensure_ascii=False)
+        place = event.camera, event.rule.id
+        new = self._database.execute(
+            "INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?)",
+            (event.id, event.time, *place, event.state, document),
+        )
+        if not new.rowcount:
+            return
+        if event.state == "unknown":
+            self._database.execute(
+                "UPDATE states SET blind = 1 WHERE camera = ? AND rule = ?", place
+            )
+        else:
+            self._database.execute(
+                "INSERT OR REPLACE INTO states VALUES (?, ?, ?, ?, ?, 0)",
+                (*place, event.state, event.time, event.since),
+            )
 
     def _open(self) -> sqlite3.Connection:
         try:
@@ -344,11 +358,6 @@ def query(
                     yield {**found, "time": rfc3339(row["time"])}
     except sqlite3.Error as error:
         raise RefusedError(f"expected a journal at {path}, got: {error}") from error
-
-
-def _event_row(event: Event) -> tuple[Any, ...]:
-    document = json.dumps(event.document(), ensure_ascii=False)
-    return event.id, event.time, event.camera, event.rule.id, event.state, document
 
 
 def _decision_row(decided: Decided) -> tuple[Any, ...]:

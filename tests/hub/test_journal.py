@@ -62,6 +62,21 @@ def test_the_last_states_are_those_that_are_known(tmp_path: Path) -> None:
     journal.close()
 
 
+def test_the_last_state_is_the_one_told_last(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.sqlite", days=1)
+    on, off = event(20), event(10, state="off")  # the clock was set back between them
+    journal.commit([on])
+    journal.commit([off, event(5, state="unknown")])
+    journal.commit([on])  # known already
+    assert journal.last_states()["hall", "reading"] == ("off", off.time, off.since, True)
+    journal.prune(off.time + 2 * 86400)
+    assert not list(query(journal.path))
+    journal.close()
+    again = Journal(journal.path, days=1)
+    assert again.last_states()["hall", "reading"][0] == "off", "it still is, however long ago"
+    again.close()
+
+
 def test_age_and_size_are_bounded_and_decisions_go_first(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     journal = Journal(path, days=1, max_bytes=300_000)
