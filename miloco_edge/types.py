@@ -142,6 +142,7 @@ class TopToken:
 
     token: str
     id: int
+    """-1 from a remote server that does not tell it."""
     logprob: float
 
 

@@ -27,7 +27,18 @@ from miloco_edge.prompt import Piece
 from miloco_edge.prompt.chat import NO_THINK
 from miloco_edge.prompt.decision import WORDS, rule_question
 from miloco_edge.prompt.thinking import CLOSE, OPEN
-from miloco_edge.types import RGB, Answer, Budget, Decision, Preprocessor, Sampling, Timings, Usage
+from miloco_edge.types import (
+    RGB,
+    Answer,
+    Budget,
+    Decision,
+    Preprocessor,
+    Sampling,
+    Timings,
+    TokenLogprob,
+    TopToken,
+    Usage,
+)
 from miloco_edge.video import Clip, fit
 
 log = logging.getLogger(__name__)
@@ -159,6 +170,8 @@ class RemoteEngine:
                 body["seed"] = sampling.seed
             if stop := options.get("stop"):
                 body["stop"] = list(stop)
+            if top := options.get("top_logprobs", 0):
+                body |= {"logprobs": True, "top_logprobs": min(top, _TOP)}
             try:
                 choice, usage = self._complete(call, messages, body, end)
             except TimeoutError:
@@ -175,6 +188,7 @@ class RemoteEngine:
                 "length" if choice.get("finish_reason") == "length" else "stop",
                 _added(Usage(visual_tokens=visual_tokens), usage),
                 Timings(total_s=time.perf_counter() - began),
+                logprobs=tuple(map(_logprob, _said(choice))) if top else None,
                 thinking_opened_by="model" if OPEN in content else None,
                 thinking_closed_by="model" if CLOSE in content else None,
             )
@@ -295,11 +309,8 @@ def read_choice(rule: str, choice: dict[str, Any]) -> Decision:
     said = _verdict(text)
     if said is None:
         return Decision(rule, "unknown", None, None, "remote", "outside_mass")
-    tokens = (choice.get("logprobs") or {}).get("content") or ()
-    words = [str(token.get("token", "")) for token in tokens]
-    thoughts = next((n for n, said in enumerate(accumulate(words), 1) if CLOSE in said), 0)
-    for word, token in zip(words[thoughts:], tokens[thoughts:], strict=True):
-        if _verdict(word) is None:
+    for token in _said(choice):
+        if _verdict(str(token.get("token", ""))) is None:
             continue
         mass = {"yes": 0.0, "no": 0.0}
         top = token.get("top_logprobs") or [token]
@@ -315,6 +326,25 @@ def read_choice(rule: str, choice: dict[str, Any]) -> Decision:
             return Decision(rule, "unknown", p_yes, outside, "remote", "outside_mass")
         return Decision(rule, "yes" if p_yes >= 0.5 else "no", p_yes, outside, "remote")
     return Decision(rule, "yes" if said == "yes" else "no", None, None, "remote")
+
+
+def _said(choice: dict[str, Any]) -> list[dict[str, Any]]:
+    """The tokens of the answer with their log probabilities, without those of a thought."""
+    tokens = (choice.get("logprobs") or {}).get("content") or []
+    written = accumulate(str(token.get("token", "")) for token in tokens)
+    thoughts = next((n for n, text in enumerate(written, 1) if CLOSE in text), 0)
+    return list(tokens[thoughts:])
+
+
+def _logprob(token: dict[str, Any]) -> TokenLogprob:
+    top = tuple(_candidate(each) for each in token.get("top_logprobs") or ())
+    chosen = _candidate(token)
+    return TokenLogprob(chosen.token, chosen.id, chosen.logprob, top)
+
+
+def _candidate(token: dict[str, Any]) -> TopToken:
+    # llama-server numbers its tokens, OpenAI's format does not.
+    return TopToken(str(token["token"]), int(token.get("id", -1)), float(token["logprob"]))
 
 
 def _verdict(text: str) -> str | None:

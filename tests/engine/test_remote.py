@@ -169,6 +169,24 @@ def test_a_question(engine: RemoteEngine, server: FakeServer) -> None:
     assert server.asked[0]["messages"][0]["content"][-1]["text"] == "What is it? /no_think"
 
 
+def test_log_probabilities_are_those_of_the_answer(
+    engine: RemoteEngine, server: FakeServer
+) -> None:
+    server.content = "<think>Hm</think>Two"
+    odds = logprobs({"<think>": 1.0}, {"Hm": 1.0}, {"</think>": 1.0}, {"Two": 0.75, "2": 0.25})
+    odds["content"][3]["id"] = 7  # as llama-server; OpenAI has no ids
+    server.logprobs = odds
+    assert engine.ask(None, "How many?").result().logprobs is None
+    assert "logprobs" not in server.asked[-1]
+    answer = engine.ask(None, "How many?", top_logprobs=2).result()
+    assert server.asked[-1]["logprobs"] is True and server.asked[-1]["top_logprobs"] == 2
+    (token,) = answer.logprobs or ()
+    assert (token.token, token.id, math.exp(token.logprob)) == ("Two", 7, pytest.approx(0.75))
+    assert [(top.token, top.id) for top in token.top] == [("Two", -1), ("2", -1)]
+    server.logprobs = None
+    assert engine.ask(None, "How many?", top_logprobs=2).result().logprobs == ()
+
+
 def test_a_thought_of_no_tokens_is_none(engine: RemoteEngine, server: FakeServer) -> None:
     budget = Budget(answer_tokens=64, thinking_tokens=0)
     engine.ask(None, "Who?", think=True, budget=budget).result(10)
