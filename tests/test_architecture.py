@@ -25,7 +25,7 @@ ALLOWED = {
     "prompt": set(),
     "registry": set(),
 }
-LEAVES = {"errors", "types"}
+LEAVES = {"errors", "hosts", "types"}
 CTYPES_ROOMS = {"miloco_edge/llama", "quantize"}
 
 

@@ -15,7 +15,7 @@ from miloco_edge.cli.extras import missing
 from miloco_edge.cli.options import json_option, load_options, model_option
 from miloco_edge.cli.output import Output
 from miloco_edge.engine.engine import LoadOptions
-from miloco_edge.page.guard import loopback
+from miloco_edge.hosts import is_local
 
 
 @click.command("demo")
@@ -53,7 +53,7 @@ def demo_command(
     """
     if importlib.util.find_spec("gradio") is None:
         raise missing("demo", "gradio")
-    if not loopback(host):
+    if not is_local(host):
         output.note(f"note: everybody who reaches {host} may use the page and its cameras")
     with (
         until_stopped(),

@@ -21,6 +21,7 @@ from miloco_edge.engine.engine import CONTEXT, MAX_CONTEXT, LoadOptions
 from miloco_edge.engine.protocol import WindowEngine
 from miloco_edge.engine.remote import RemoteEngine
 from miloco_edge.engine.remote_http import is_remote
+from miloco_edge.hosts import is_local
 from miloco_edge.hub.secrets import remote_key
 from miloco_edge.prompt import chat_facts
 
@@ -80,7 +81,7 @@ def serve_command(
         _keys(access_module, api_key, keys),
         frozenset(name.lower() for name in hosts),
     )
-    if not access.keys and not access_module.is_local(host):
+    if not access.keys and not is_local(host):
         raise click.UsageError(
             f"expected --api-key or --keys to listen at {host}, got neither: "
             "whoever reaches it could ask"

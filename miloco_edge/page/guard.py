@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+
+from miloco_edge.hosts import is_local, named
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -46,7 +47,7 @@ class Guard:
         headers = dict(scope["headers"])
         host = headers.get(b"host", b"").decode("latin-1")
         origin = headers.get(b"origin", b"").decode("latin-1")
-        if self._local and not loopback(_name(host)):
+        if self._local and not is_local(named(host)):
             await _refuse(scope, send, 421, _WRONG_HOST)
             return
         if origin and origin.partition("://")[2] != host:
@@ -59,23 +60,6 @@ class Guard:
             await send(message)
 
         await self._app(scope, receive, with_headers)
-
-
-def loopback(host: str) -> bool:
-    """Whether only this machine is called so."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _name(host: str) -> str:
-    """A Host header without its port: [::1]:7860 is ::1."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.rpartition(":")[0] if ":" in host else host
 
 
 async def _refuse(scope: Scope, send: Send, status: int, body: bytes) -> None:

@@ -9,7 +9,8 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from miloco_edge.errors import MilocoEdgeError
-from miloco_edge.page.guard import Guard, loopback
+from miloco_edge.hosts import is_local
+from miloco_edge.page.guard import Guard
 
 _UPLOAD_BYTES = 512 << 20
 
@@ -35,7 +36,7 @@ def serve(blocks: gr.Blocks, host: str, port: int) -> str:
         max_file_size=_UPLOAD_BYTES,
         css_paths=Path(__file__).parent / "page.css",
         theme=_theme(),
-        app_kwargs={"middleware": [Middleware(Guard, local=loopback(host))]},
+        app_kwargs={"middleware": [Middleware(Guard, local=is_local(host))]},
     )
     return str(address)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from miloco_edge.errors import ConfigError
+from miloco_edge.hosts import is_local, named
 from miloco_edge.serve.refusal import Refusal
 
 Scope = Literal["read", "ask", "watch", "admin"]
@@ -66,7 +66,7 @@ class Access:
     def check_origin(self, headers: Mapping[str, str]) -> None:
         """Raise Refusal 403 for a request that a page of another site has made a browser send."""
         host = headers.get("host", "")
-        name = _name(host)
+        name = named(host)
         known = is_local(name) or name in self.hosts or "*" in self.hosts
         if not self.keys and not known:
             raise Refusal(403, "wrong_host", "expected a request to a name of this server")
@@ -79,14 +79,6 @@ def allow(key: Key | None, scope: Scope) -> None:
     """Raise Refusal 403 unless the key opens the scope; without keys everything is open."""
     if key is not None and scope not in key.scopes:
         raise Refusal(403, "scope", f"expected a key with the scope {scope}")
-
-
-def is_local(host: str) -> bool:
-    """Whether what listens there is reached from this machine alone."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def read_keys(path: Path) -> tuple[Key, ...]:
@@ -126,11 +118,3 @@ def _read_key(path: Path, name: str, table: object) -> Key:
     raise ConfigError(
         path, None, where, "expected a secret of 8 or more characters, or sha256 with 64 hex digits"
     )
-
-
-def _name(host: str) -> str:
-    """The name in a Host header, without its port, in small letters."""
-    host = host.lower()
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.rpartition(":")[0] if ":" in host else host

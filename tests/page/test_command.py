@@ -19,7 +19,8 @@ from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from miloco_edge.cli.main import main
-from miloco_edge.page.guard import Guard, loopback
+from miloco_edge.hosts import is_local
+from miloco_edge.page.guard import Guard
 
 # Loaded by the command's own Python at its start: every connection that it makes is written down.
 _WATCH = """
@@ -38,6 +39,8 @@ socket.socket.connect = connect
     [
         ("127.0.0.1", True),
         ("localhost", True),
+        ("LOCALHOST", True),
+        ("127.evil.example", False),
         ("::1", True),
         ("[::1]", False),
         ("127.0.0.2", True),
@@ -46,7 +49,7 @@ socket.socket.connect = connect
     ],
 )
 def test_what_only_this_machine_reaches(host: str, alone: bool) -> None:
-    assert loopback(host) == alone
+    assert is_local(host) == alone
 
 
 @pytest.mark.parametrize("local", [True, False])
