@@ -59,8 +59,15 @@ class _Bench(click.Command):
     ) -> click.Context:  # fmt: skip
         """Give way to `diff` where it is the first word."""
         if args[:1] == ["diff"]:
+            tables = parent.default_map if parent is not None else None
+            extra["default_map"] = (tables or {}).get("bench", {}).get("diff")
             return diff_command.make_context(f"{info_name} diff", args[1:], parent, **extra)
         return super().make_context(info_name, args, parent, **extra)
+
+    @property
+    def commands(self) -> dict[str, click.Command]:
+        """As a group's."""
+        return {"diff": diff_command}
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run what the context was made for."""

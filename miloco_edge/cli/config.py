@@ -50,7 +50,7 @@ def name_variables(command: click.Command, prefix: str) -> None:
         option.envvar = f"{prefix}_{name.upper()}"
         if option.multiple and not isinstance(option.type, _Lines):
             option.type = _Lines(option.type)
-    for name, inner in _commands(command).items():
+    for name, inner in commands_of(command).items():
         name_variables(inner, f"{prefix}_{name.upper()}")
 
 
@@ -80,7 +80,7 @@ def defaults(path: Path, command: click.Command, table: dict[str, Any]) -> dict[
 
     Raises click.UsageError for an option that the command does not have.
     """
-    options, commands = _options(command), _commands(command)
+    options, commands = _options(command), commands_of(command)
     found: dict[str, Any] = {}
     for key, value in table.items():
         name = key.replace("-", "_")
@@ -106,5 +106,7 @@ def _options(command: click.Command) -> dict[str, click.Option]:
     }
 
 
-def _commands(command: click.Command) -> Mapping[str, click.Command]:
-    return command.commands if isinstance(command, click.Group) else {}
+def commands_of(command: click.Command) -> Mapping[str, click.Command]:
+    """The commands of a group, and of `bench`, which is one and does something itself."""
+    found: Mapping[str, click.Command] = getattr(command, "commands", {})
+    return found

@@ -82,7 +82,7 @@ def cli(ctx: click.Context, verbose: int, quiet: bool) -> None:
         name_variables(command, f"MILOCO_EDGE_{name.upper()}")
         ctx.default_map = {name: defaults(config_path(), command, tables.get(name, {}))}
     verbosity = -1 if quiet else verbose
-    ctx.obj = Output(verbosity=verbosity)
+    ctx.ensure_object(Output).verbosity = verbosity
     level = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG)
     logging.basicConfig(level=level, stream=sys.stderr, format="%(name)s: %(message)s")
 
@@ -94,7 +94,7 @@ def main(argv: list[str] | None = None) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # what it cannot say ends nothing
     try:
-        code = cli.main(args, prog_name="miloco-edge", standalone_mode=False)
+        code = cli.main(args, prog_name="miloco-edge", standalone_mode=False, obj=output)
         sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
         error.show()

@@ -6,7 +6,6 @@ import functools
 import re
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -46,13 +45,18 @@ class Moment(click.ParamType[float]):
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command `--json`, and the Output that it takes as its first argument."""
 
-    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
-    @click.pass_obj
-    @functools.wraps(command)
-    def with_output(output: Output, /, as_json: bool, **options: Any) -> Any:
-        return command(replace(output, as_json=as_json), **options)
+    def choose(ctx: click.Context, _: click.Parameter, as_json: bool) -> None:
+        ctx.ensure_object(Output).as_json = as_json
 
-    return with_output
+    wanted = click.option(
+        "--json",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=choose,
+        help="Print one JSON document on stdout.",
+    )
+    return wanted(click.pass_obj(command))
 
 
 FILE = click.Path(dir_okay=False, path_type=Path)

@@ -15,9 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 
-@dataclass(frozen=True)
+@dataclass
 class Output:
-    """Where a command's words go: human text or one JSON document on stdout, the rest on stderr."""
+    """Where a command's words go: human text or one JSON document on stdout, the rest on stderr.
+
+    One for the whole process, so that a failure is told as what is asked for, wherever that is.
+    """
 
     as_json: bool = False
     verbosity: int = 0

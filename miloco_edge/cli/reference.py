@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import click
 
+from miloco_edge.cli.config import commands_of
 from miloco_edge.cli.main import cli
 
 _HEAD = """# Command line
@@ -41,6 +42,9 @@ def _sections(command: click.Command, name: str, parent: click.Context | None) -
             for subcommand in command.list_commands(context):
                 found = command.get_command(context, subcommand)
                 assert found is not None
+                yield from _sections(found, subcommand, context)
+        else:
+            for subcommand, found in commands_of(command).items():
                 yield from _sections(found, subcommand, context)
 
 

@@ -96,8 +96,9 @@ def test_options_are_named_as_they_are_typed(
     config = tmp_path / "config.toml"
     config.write_text(
         '[infer]\nlang = "zh"\nmode = "live"\nask = "Who?"\nrule = ["The door is open"]\n'
-        '[eval.calibrate]\nlang = "zh"\n'
+        '[eval.calibrate]\nlang = "zh"\n[bench.diff]\ncheck = true\n'
     )
+    assert seen(config, monkeypatch, "bench", "diff", "a.json", "b.json")["check"]
     told = seen(config, monkeypatch, "infer")
     assert (told["language"], told["economy"]) == ("zh", "live")
     assert (told["questions"], told["rules"]) == (("Who?",), ("The door is open",))
@@ -111,6 +112,29 @@ def test_options_are_named_as_they_are_typed(
     assert told["rules"] == ("Someone is reading", "有人在看书")
     told = seen(config, monkeypatch, "eval", "calibrate", "--manifest", "a.jsonl")
     assert (told["language"], told["economy"]) == ("zh", "live")
+
+
+@pytest.mark.parametrize("command", [("show",), ("bench", "diff", "b.json")])
+def test_an_error_is_json_wherever_json_was_asked_for(
+    command: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def ended() -> str:
+        with pytest.raises(SystemExit) as end:
+            main([*command, str(tmp_path / "none")])
+        assert end.value.code == 3
+        return capfd.readouterr().out
+
+    assert ended() == ""
+    with monkeypatch.context() as patched:
+        patched.setenv(f"MILOCO_EDGE_{'_'.join(command[:2]).upper()}_JSON", "1")
+        assert json.loads(ended())["error"]["type"]
+    config = tmp_path / "config.toml"
+    config.write_text(f"[{'.'.join(command[:2])}]\njson = true\n")
+    monkeypatch.setenv("MILOCO_EDGE_CONFIG", str(config))
+    assert json.loads(ended())["error"]["type"]
 
 
 @pytest.mark.parametrize("platform", ["linux", "darwin"])
