@@ -116,5 +116,8 @@ class Interrupt:
 
 
 def _way_back_s(seconds: float) -> float:
-    """What is left for the answer to reach its caller in time."""
-    return min(0.02 * seconds, 0.05)
+    """What is left for the answer to reach its caller in time.
+
+    Of a large model on a busy machine one graph node takes a tenth of a second.
+    """
+    return min(0.02 * seconds, 0.2)

@@ -10,6 +10,9 @@ from miloco_edge.engine.rates import Rates, Stage
 _LOAD_GAIN, _BIAS_GAIN, _SPREAD_GAIN = 0.3, 0.1, 0.2
 _SHORT_S = 0.01
 """What takes no longer says little: the clock and the scheduler have their share of it."""
+_FORGET = 0.9
+"""How long the longest of late is remembered: of the machine, what is short beside it says little
+too, for a plan hardly feels how far it was off."""
 _SURPRISE = math.log(4)
 """One observation counts as no further off than this."""
 _LEAST_MARGIN, _MOST_MARGIN = 0.05, 0.5
@@ -31,6 +34,7 @@ class Pace:
         self._bias: dict[Stage, float] = dict.fromkeys(_STAGES, 0.0)
         self._seen: dict[Stage, int] = dict.fromkeys(_STAGES, 0)
         self._variance = 0.05**2
+        self._longest_s = 0.0
 
     def now(self) -> Rates:
         """The rates as the machine is now."""
@@ -51,8 +55,10 @@ class Pace:
         if predicted_s <= 0 or actual_s <= 0:
             return
         off = min(max(math.log(actual_s / predicted_s), -_SURPRISE), _SURPRISE)
-        weight = predicted_s / (predicted_s + _SHORT_S)
+        self._longest_s = max(_FORGET * self._longest_s, predicted_s)
+        alone = predicted_s / (predicted_s + _SHORT_S)
+        weight = alone * predicted_s / self._longest_s
         self._load += weight * _LOAD_GAIN * off
         self._seen[stage] += 1
-        self._bias[stage] += weight * max(_BIAS_GAIN, 1 / (self._seen[stage] + 1)) * off
+        self._bias[stage] += alone * max(_BIAS_GAIN, 1 / (self._seen[stage] + 1)) * off
         self._variance += weight * _SPREAD_GAIN * (off**2 - self._variance)

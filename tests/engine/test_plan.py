@@ -225,6 +225,16 @@ def test_what_is_short_or_absurd_teaches_little() -> None:
     assert pace.ratio < 2
 
 
+def test_what_is_short_beside_the_rest_makes_nobody_careful() -> None:
+    pace, random = Pace(BIG), np.random.default_rng(0)
+    for _ in range(20):
+        pace.observe("resize", 0.02, 0.02 * math.exp(random.normal(0, 0.7)))
+        vision_s = pace.now().vision_s([500])
+        pace.observe("vision", vision_s, BIG.vision_s([500]) * math.exp(random.normal(0, 0.02)))
+    assert pace.margin < 1.15
+    assert pace.ratio == pytest.approx(1, rel=0.1)
+
+
 def test_what_questions_have_in_common_counts_once() -> None:
     def tokens(*ids: int) -> np.ndarray:
         return np.array(ids, np.int32)
