@@ -134,7 +134,8 @@ def _summary(way: Way, samples: dict[str, list[Sample]]) -> dict[str, Any]:
         pairs = list(zip(other, own, strict=True))
         result["ties"] = sum(_tied(a.logprobs) for a, _ in pairs)
         result["other_first_tokens"] = sum(
-            not _tied(a.logprobs) and a.logprobs.argmax() != b.logprobs.argmax() for a, b in pairs
+            not _tied(a.logprobs) and bool(a.logprobs.argmax() != b.logprobs.argmax())
+            for a, b in pairs
         )
         result["divergence_mean"] = float(np.mean([_kl(a.logprobs, b.logprobs) for a, b in pairs]))
     return result
