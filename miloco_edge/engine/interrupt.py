@@ -120,4 +120,4 @@ def _way_back_s(seconds: float) -> float:
 
     Of a large model on a busy machine one graph node takes a tenth of a second.
     """
-    return min(0.02 * seconds, 0.2)
+    return min(0.04 * seconds, 0.2)
