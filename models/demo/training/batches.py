@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from models.demo.scenes import plan
+from models.demo.training.conversation import id_of
 from models.demo.training.samples import Sample, make_glimpse, make_sample
 from models.demo.training.schedule import CLIPS, Stage
 
@@ -161,7 +162,7 @@ class _Stream(IterableDataset[Batch]):
 
 def pads(tokenizer: Tokenizer) -> tuple[int, int]:
     """Ids that stand for visual tokens."""
-    return tokenizer.token_to_id("<|video_pad|>"), tokenizer.token_to_id("<|image_pad|>")
+    return id_of("<|video_pad|>", tokenizer), id_of("<|image_pad|>", tokenizer)
 
 
 def stream(

@@ -105,7 +105,7 @@ def _exchange(
 ) -> Exchange:
     history = [Turn(earlier.question, earlier.answer)] if earlier else []
     asked = encode(question(item.question, history=history, think=think, facts=FACTS), tokenizer)
-    end = tokenizer.token_to_id(END_OF_TURN)
+    end = id_of(END_OF_TURN, tokenizer)
     parts: list[tuple[list[int], bool]]
     if think and dice.chance(CUT_SHARE):
         thought = ids_of(f"<think>\n{item.thinking}", tokenizer)
@@ -122,6 +122,14 @@ def _exchange(
         ids += part
         learn += [said] * len(part)
     return Exchange(ids, learn, item, think)
+
+
+def id_of(token: str, tokenizer: Tokenizer) -> int:
+    """The id of one token by its name. Raises KeyError where the vocabulary lacks it."""
+    found: int | None = tokenizer.token_to_id(token)
+    if found is None:
+        raise KeyError(token)
+    return found
 
 
 def ids_of(text: str, tokenizer: Tokenizer) -> list[int]:

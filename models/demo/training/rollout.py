@@ -12,6 +12,7 @@ from transformers import DynamicCache
 
 from miloco_edge.prompt.chat import END_OF_TURN
 from models.demo.training.batches import collate, pads
+from models.demo.training.conversation import id_of
 from models.demo.training.network import Model, see
 from models.demo.training.samples import Sample
 
@@ -72,7 +73,7 @@ def roll_out(
         there[row, longest - len(prompt.ids) :] = True
     positions = at[:, None] + there.cumsum(1) - 1
     return _decode(
-        model, cache, ids, positions, seen, there, tokenizer.token_to_id(END_OF_TURN),
+        model, cache, ids, positions, seen, there, id_of(END_OF_TURN, tokenizer),
         limit, temperature, generator,
     )  # fmt: skip
 

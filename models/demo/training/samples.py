@@ -15,7 +15,7 @@ from models.demo.questions import Task
 from models.demo.scenes import Scene, plan, render
 from models.demo.scenes.render import render_plan
 from models.demo.scenes.seeds import Dice
-from models.demo.training.conversation import Conversation, Exchange, converse, ids_of
+from models.demo.training.conversation import Conversation, Exchange, converse, id_of, ids_of
 from models.demo.training.lessons import STATES, Shown, parts, shown
 from models.demo.training.schedule import KINDS, Kind, Stage
 
@@ -100,7 +100,7 @@ def lay_out(
         grids = [(1, height // 14, width // 14)] * count
     step = temporal_step(scene.fps)
     medium = "<|video_pad|>" if layout == "video" else "<|image_pad|>"
-    start, end, pad = (tokenizer.token_to_id(one) for one in (VISION_START, VISION_END, medium))
+    start, end, pad = (id_of(one, tokenizer) for one in (VISION_START, VISION_END, medium))
     ids: list[int] = list(conversation.opening)
     positions: list[NDArray[np.integer]] = [np.tile(np.arange(len(ids)), (3, 1))]
     at = len(ids)
