@@ -161,7 +161,7 @@ class Engine:
         )
         smart_home = options.get("smart_home", False)
         economy = economy_of(options.get("economy") or self.economy)
-        interrupt = Interrupt(budget.seconds)
+        interrupt = self._loaded.lookout.interrupt(budget)
         intent = options.get("intent") or A_QUESTION
 
         def work() -> Scene:

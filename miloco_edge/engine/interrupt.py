@@ -28,8 +28,11 @@ class Interrupt:
     graph node (CPU) or slice.
     """
 
-    def __init__(self, seconds: float | None = None) -> None:
-        self._end = None if seconds is None else time.monotonic() + seconds - _way_back_s(seconds)
+    def __init__(self, seconds: float | None = None, node_s: float = 0.0) -> None:
+        """`node_s` is the longest that one graph node takes."""
+        self._end = None
+        if seconds is not None:
+            self._end = time.monotonic() + seconds - _way_back_s(seconds, node_s)
         self._cancelled = threading.Event()
         self._lock = threading.Lock()
         self._flag: AbortFlag | None = None
@@ -115,9 +118,10 @@ class Interrupt:
                 self._flag.set()
 
 
-def _way_back_s(seconds: float) -> float:
+def _way_back_s(seconds: float, node_s: float) -> float:
     """What is left for the answer to reach its caller in time.
 
-    Of a large model on a busy machine one graph node takes a tenth of a second.
+    What is asked of a scene may come with the little that its look has left of a deadline, of
+    which a share says nothing about how long a large model takes to stop.
     """
-    return min(0.04 * seconds, 0.2)
+    return min(max(min(0.04 * seconds, 0.2), node_s), 0.5 * seconds)

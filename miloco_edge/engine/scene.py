@@ -139,7 +139,7 @@ class Scene:
 
         An urgent one overtakes: it is put between two slices of a look or a decision under way.
         """
-        interrupt = Interrupt((options.get("budget") or Budget()).seconds)
+        interrupt = self._lookout.interrupt(options.get("budget"))
 
         def emit_one(_: int, piece: Piece | Answer) -> None:
             if isinstance(piece, Piece):
@@ -166,7 +166,7 @@ class Scene:
     ) -> Request[list[Answer]]:
         """As `ask_many`, without waiting: `emit` is called in the engine's thread."""
         asked = list(questions)
-        interrupt = Interrupt((options.get("budget") or Budget()).seconds)
+        interrupt = self._lookout.interrupt(options.get("budget"))
         return self._submit(lambda: self._answer(asked, options, interrupt, emit), interrupt)
 
     def decide(
@@ -184,7 +184,7 @@ class Scene:
     ) -> Request[Decided]:
         """As `decide`, without waiting."""
         texts = [rule if isinstance(rule, str) else rule.text for rule in rules]
-        interrupt = Interrupt((options.get("budget") or Budget()).seconds)
+        interrupt = self._lookout.interrupt(options.get("budget"))
         return self._submit(lambda: self._decide(texts, options, interrupt), interrupt)
 
     def logits(

@@ -38,3 +38,18 @@ def test_a_deadline_may_be_beyond_all_clocks() -> None:
     with interrupt.armed(flag):
         time.sleep(0.05)  # a timer that cannot wait for so long dies at once
         assert not flag.is_set() and interrupt.reason() is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "node_s", "way_back_s"),
+    [
+        (2.0, 0.0, 0.08),  # a small model: a share
+        (24.0, 0.1, 0.2),  # of a long one no more than this
+        (0.7, 0.12, 0.12),  # what a look has left of six seconds
+        (24.0, 0.5, 0.5),  # a machine so slow
+        (0.1, 0.12, 0.05),  # most of what there is is for the work
+    ],
+)
+def test_time_is_kept_to_reach_the_caller(seconds: float, node_s: float, way_back_s: float) -> None:
+    left = Interrupt(seconds, node_s).remaining()
+    assert left == pytest.approx(seconds - way_back_s, abs=0.02)
