@@ -140,9 +140,9 @@ class Reply:
         return {"usage": usage(answer.usage, self.layout), "timings": timings(answer)}
 
     def _logprobs(self, answer: Answer) -> dict[str, Any] | None:
-        if not self.wants_logprobs:
+        if not self.wants_logprobs or answer.logprobs is None:
             return None
-        tokens = list(answer.logprobs or ())
+        tokens = list(answer.logprobs)
         if tokens and tokens[-1].token in _ENDS:
             tokens.pop()
         return {"content": [self._logprob(token) for token in tokens], "refusal": None}

@@ -43,10 +43,8 @@ def wanted(serving: Serving, request: ChatRequest) -> Wanted:
     check_length(limits, [spoken.question, spoken.system or "", *history])
     think, thinking_tokens = thinking(request)
     grammar = _grammar(request, tools)
-    if not serving.facts.here and (grammar is not None or request.logprobs):
-        raise bad_request(
-            "unsupported", "expected no schema, required tool or logprobs of a model elsewhere"
-        )
+    if not serving.facts.here and grammar is not None:
+        raise bad_request("unsupported", "expected no schema or required tool of a model elsewhere")
     answer_tokens, thinking_tokens = shares(
         _most_tokens(request), thinking_tokens if think else 0, limits
     )

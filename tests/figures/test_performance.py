@@ -99,24 +99,30 @@ def test_how_well_deadlines_are_kept() -> None:
 
 def test_how_well_deadlines_are_kept_by_a_7b() -> None:
     page = words("docs/performance.md")
-    by_seconds = {each["deadline_s"]: each for each in result_of("deadlines-7b")["deadlines"]}
-    for seconds, each in by_seconds.items():
+    with_less = {each["deadline_s"]: each for each in result_of("deadlines-7b")["deadlines"]}
+    (shortest,) = result_of("deadlines-7b-6s")["deadlines"]
+    for seconds, each in {**with_less, 6: shortest}.items():
         idle, busy = each["idle"], each["busy"]
         real = " | ".join(f"{half['real']} of {half['windows']}" for half in (idle, busy))
         seen = " / ".join(f"{half['visual_tokens']['p50']:.0f}" for half in (idle, busy))
-        off = " / ".join(f"{100 * idle['error'][p]:.0f}" for p in ("p50", "p95"))
+        error = idle["error"]
+        off = "none was whole"
+        if error is not None:
+            off = " / ".join(f"{100 * error[p]:.0f}" for p in ("p50", "p95")) + " %"
         on_time = f"{each['on_time']} of {each['windows']}"
-        assert f"| {seconds:g} s | {on_time} | {real} | {seen} | {off} % |" in page
-    late = [w for w in by_seconds[6]["samples"] if not w["on_time"]]
-    assert all(window["busy"] for window in late)
-    over_s = max(window["seconds"] for window in late) - 6
-    assert f"{len(late)} of those windows came up to {1000 * over_s:.0f} ms late" in page
-    before = {each["deadline_s"]: each for each in result_of("deadlines-7b-q4_0")["deadlines"]}
-    on_time = [before[seconds]["on_time"] for seconds in (6, 12, 24)]
-    real = [before[seconds]["real"] for seconds in (12, 24)]
-    assert "{}, {} and {} of 60 were on time, {} and {} with".format(*on_time, *real) in page
-    off = [100 * before[seconds]["idle"]["error"]["p95"] for seconds in (12, 24)]
-    assert "off by {:.0f} and {:.0f} % at the 95th percentile there".format(*off) in page
+        assert f"| {seconds:g} s | {on_time} | {real} | {seen} | {off} |" in page
+        assert each["on_time"] >= 0.98 * each["windows"]
+    before = with_less[6]
+    over_s = max(window["seconds"] for window in before["samples"]) - 6
+    told = "{on_time} of {windows} windows of 6 s were on time".format(**before)
+    assert f"{told}, the others up to {1000 * over_s:.0f} ms late" in page
+    assert "{real} of {windows} had a real answer when idle".format(**before["idle"]) in page
+    q4_0 = {each["deadline_s"]: each for each in result_of("deadlines-7b-q4_0")["deadlines"]}
+    on_time = [q4_0[seconds]["on_time"] for seconds in (6, 12, 24)]
+    answered = [q4_0[seconds]["real"] for seconds in (12, 24)]
+    assert "{}, {} and {} of 60 were on time, {} and {} with".format(*on_time, *answered) in page
+    errors = [100 * q4_0[seconds]["idle"]["error"]["p95"] for seconds in (12, 24)]
+    assert "off by {:.0f} and {:.0f} % at the 95th percentile there".format(*errors) in page
 
 
 def test_how_quick_everybody_is_on_a_slice() -> None:

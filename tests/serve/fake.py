@@ -47,6 +47,8 @@ class Fake:
     clips: list[Clip | None] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
     finish_reason: Any = "stop"
+    gives_logprobs: bool = True
+    """Whether it knows them where they are asked for."""
 
     def load(self) -> None:
         pass
@@ -99,7 +101,7 @@ class Fake:
             text = "".join(str(p) for p in pieces if not p.thinking)
             thought = "".join(str(p) for p in pieces if p.thinking) or None
             logprobs = None
-            if options.get("top_logprobs"):
+            if options.get("top_logprobs") and self.gives_logprobs:
                 top = (TopToken("yes", 1, -0.1), TopToken("no", 2, -2.0))
                 logprobs = (
                     TokenLogprob("yes", 1, -0.1, top),

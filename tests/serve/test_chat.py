@@ -364,7 +364,6 @@ def test_media_that_are_not_decoded_in_time_end_the_request(
     [
         {"response_format": {"type": "json_object"}},
         {"tools": [{"function": {"name": "lamp"}}], "tool_choice": "required"},
-        {"logprobs": True},
     ],
 )
 def test_what_a_model_elsewhere_is_not_held_to_is_refused(
@@ -374,6 +373,15 @@ def test_what_a_model_elsewhere_is_not_held_to_is_refused(
         reply = client.post(ROUTE, json={"messages": [user("Who?")], **beyond})
         assert reply.status_code == 400 and reply.json()["error"]["code"] == "unsupported"
         ask(client, user("Who?"), response_format={"type": "text"})
+
+
+def test_a_model_elsewhere_may_give_no_logprobs(engine: Fake) -> None:
+    with served(engine, facts=replace(FACTS, here=False)) as client:
+        found = ask(client, user("Who?"), logprobs=True)
+        assert found["choices"][0]["logprobs"]["content"]
+        engine.gives_logprobs = False
+        found = ask(client, user("Who?"), logprobs=True)
+        assert found["choices"][0]["logprobs"] is None
 
 
 def test_while_it_loads_nobody_waits(engine: Fake, client: TestClient) -> None:
