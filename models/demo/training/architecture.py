@@ -8,6 +8,8 @@ from typing import Any
 from tokenizers import Tokenizer
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
+from models.demo.training.conversation import id_of
+
 HIDDEN = 256
 """Of both towers: every row of every matrix is a multiple of 256, legal for each quant type."""
 
@@ -53,7 +55,7 @@ GENERATION = {"do_sample": False}
 def configuration(tokenizer: Tokenizer) -> Qwen2_5_VLConfig:
     """9 million weights: 6 ViT layers, each second one with full attention, and 4 text layers."""
     ids = {
-        name: tokenizer.token_to_id(token)
+        name: id_of(token, tokenizer)
         for name, token in {
             "vision_start_token_id": "<|vision_start|>",
             "vision_end_token_id": "<|vision_end|>",
@@ -76,9 +78,9 @@ def configuration(tokenizer: Tokenizer) -> Qwen2_5_VLConfig:
             "rope_theta": ROPE_THETA,
             "mrope_section": MROPE_SECTION,
         },
-        "bos_token_id": tokenizer.token_to_id("<|endoftext|>"),
-        "eos_token_id": tokenizer.token_to_id("<|im_end|>"),
-        "pad_token_id": tokenizer.token_to_id("<|endoftext|>"),
+        "bos_token_id": id_of("<|endoftext|>", tokenizer),
+        "eos_token_id": id_of("<|im_end|>", tokenizer),
+        "pad_token_id": id_of("<|endoftext|>", tokenizer),
     }
     vision: dict[str, Any] = {
         "hidden_size": HIDDEN,
