@@ -96,6 +96,19 @@ def test_a_look_shows_less_where_time_is_short(
     assert decided.timings.predicted_s is not None and decided.timings.predicted_s > 0
 
 
+def test_a_slow_model_is_given_the_time_to_stop(
+    engine: Engine, lookout: Lookout, clip: Clip
+) -> None:
+    budget = Budget(seconds=10, answer_tokens=1)
+    with engine.look(clip, budget=Budget(visual_tokens=64)) as scene:
+        lookout.pace = Pace(SLOW)
+        for request in (scene.start_ask("Who?", budget=budget),
+                        scene.start_decide(RULES, budget=budget),
+                        engine.start_look(None, budget=budget)):  # fmt: skip
+            assert request.interrupt.remaining() <= 9.0, "half of a token's 2 s are kept back"
+            request.result()
+
+
 def test_without_a_deadline_nothing_is_planned(
     engine: Engine, lookout: Lookout, fresh: Clip
 ) -> None:
