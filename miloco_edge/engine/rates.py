@@ -122,10 +122,11 @@ def rates_of(figures: Sequence[Figure], batch: int) -> Rates:
 
     # What a picture costs at all comes last: two sizes cannot tell all three.
     v1, v2, v0 = fitted("vision", [[f.amount, f.amount**2, 1] for f in by_stage["vision"]])
-    p0, p1, p2 = fitted(
+    # Two lengths cannot either; whatever else there is, each token costs something.
+    p1, p0, p2 = fitted(
         "prefill",
         [
-            [-(-f.amount // batch), f.amount, f.amount * (f.depth + f.amount / 2)]
+            [f.amount, -(-f.amount // batch), f.amount * (f.depth + f.amount / 2)]
             for f in by_stage["prefill"]
         ],
     )

@@ -183,6 +183,15 @@ def test_rates_are_never_negative(seconds: list[float]) -> None:
     assert 0 < found.tokens_s(4, 10) <= found.tokens_s(4, 10, beside=3)
 
 
+def test_a_token_costs_something_however_the_figures_jitter() -> None:
+    """64 tokens that took a little more than four times what 16 did, as on a noisy machine."""
+    made = [f for f in figures(BIG) if f.stage != "prefill"]
+    made += [Figure("prefill", n, 0, (s,)) for n, s in ((16, 1.72), (64, 6.94))]
+    found = rates_of(made, 512)
+    assert found.prefill_s(64, 0) == pytest.approx(6.94, rel=0.01)
+    assert found.prefill_s(256, 0) == pytest.approx(4 * 6.94, rel=0.1)
+
+
 def work(pace: Pace, slower: float, random: np.random.Generator) -> list[float]:
     """A window on a machine so many times slower: errors of the predictions."""
     errors = []
