@@ -123,6 +123,10 @@ def test_how_well_deadlines_are_kept_by_a_7b() -> None:
     assert "{}, {} and {} of 60 were on time, {} and {} with".format(*on_time, *answered) in page
     errors = [100 * q4_0[seconds]["idle"]["error"]["p95"] for seconds in (12, 24)]
     assert "off by {:.0f} and {:.0f} % at the 95th percentile there".format(*errors) in page
+    (again,) = result_of("deadlines-7b-q4_0-12s")["deadlines"]
+    off = f"{100 * again['idle']['error']['p95']:.0f} %"
+    told = "{on_time} of {windows} were on time and predictions off by {off}, but {real} had"
+    assert told.format(**again, off=off) in page
 
 
 def test_how_quick_everybody_is_on_a_slice() -> None:
