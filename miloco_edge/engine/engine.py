@@ -21,6 +21,7 @@ from miloco_edge.engine.planner import (
     Intent,
     ahead_of,
     fitted_for_deadline,
+    interrupt_for,
     learned,
     measure,
     pace_for,
@@ -161,7 +162,7 @@ class Engine:
         )
         smart_home = options.get("smart_home", False)
         economy = economy_of(options.get("economy") or self.economy)
-        interrupt = self._loaded.lookout.interrupt(budget)
+        interrupt = interrupt_for(self._loaded.lookout, budget)
         intent = options.get("intent") or A_QUESTION
 
         def work() -> Scene:

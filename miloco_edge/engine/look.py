@@ -22,7 +22,7 @@ from miloco_edge.engine.spent import Spent
 from miloco_edge.llama import TOKEN_PIXELS, Context, Interrupted, TextModel, VisionEncoder
 from miloco_edge.prompt import Text, grid_positions, next_position, opening, temporal_step
 from miloco_edge.prompt.chat import VISION_END, VISION_START
-from miloco_edge.types import RGB, Budget, VisualTokens
+from miloco_edge.types import RGB, VisualTokens
 from miloco_edge.video import FittedClip
 
 
@@ -70,14 +70,6 @@ class Lookout:
         # Clips that were asked about -> a copy of their scene; the oldest is dropped beyond two.
         self._kept: OrderedDict[tuple[object, ...], Prefilled] = OrderedDict()
         context.give_way = self._give_way
-
-    def interrupt(self, budget: Budget | None) -> Interrupt:
-        """Of a request with such a budget.
-
-        Half of the time of a token, which reads every weight, is longer than any node of a graph.
-        """
-        node_s = 0.0 if self.pace is None else self.pace.now().token[0] / 2
-        return Interrupt(None if budget is None else budget.seconds, node_s)
 
     def look(
         self,

@@ -68,6 +68,15 @@ def pace_for(lookout: Lookout, seconds: float) -> Pace | None:
     return lookout.pace
 
 
+def interrupt_for(lookout: Lookout, budget: Budget | None) -> Interrupt:
+    """Of a request with such a budget, which leaves the model the time to stop.
+
+    Half of the time of a token, which reads every weight, is longer than any node of a graph.
+    """
+    node_s = 0.0 if lookout.pace is None else lookout.pace.now().token[0] / 2
+    return Interrupt(None if budget is None else budget.seconds, node_s)
+
+
 def ahead_of(lookout: Lookout, facts: ChatFacts, intent: Intent, budget: Budget) -> Ahead:
     """What is intended, in tokens."""
 

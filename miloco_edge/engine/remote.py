@@ -188,7 +188,7 @@ class RemoteEngine:
                 "length" if choice.get("finish_reason") == "length" else "stop",
                 _added(Usage(visual_tokens=visual_tokens), usage),
                 Timings(total_s=time.perf_counter() - began),
-                logprobs=tuple(map(_logprob, _said(choice))) or None if top else None,
+                logprobs=(tuple(map(_logprob, _said(choice))) or None) if top else None,
                 thinking_opened_by="model" if OPEN in content else None,
                 thinking_closed_by="model" if CLOSE in content else None,
             )

@@ -25,7 +25,7 @@ from miloco_edge.engine.odds import MAX_OUTSIDE_MASS, TIMED_TOKENS, Reader
 from miloco_edge.engine.plan import ANSWER_TOKENS as ANSWER_TOKENS
 from miloco_edge.engine.plan import THINKING_TOKENS as THINKING_TOKENS
 from miloco_edge.engine.plan import Ahead
-from miloco_edge.engine.planner import Foreseen, in_groups
+from miloco_edge.engine.planner import Foreseen, in_groups, interrupt_for
 from miloco_edge.engine.stream import AnswerStream
 from miloco_edge.engine.worker import Request, Worker
 from miloco_edge.errors import ClosedError, EngineError
@@ -139,7 +139,7 @@ class Scene:
 
         An urgent one overtakes: it is put between two slices of a look or a decision under way.
         """
-        interrupt = self._lookout.interrupt(options.get("budget"))
+        interrupt = interrupt_for(self._lookout, options.get("budget"))
 
         def emit_one(_: int, piece: Piece | Answer) -> None:
             if isinstance(piece, Piece):
@@ -166,7 +166,7 @@ class Scene:
     ) -> Request[list[Answer]]:
         """As `ask_many`, without waiting: `emit` is called in the engine's thread."""
         asked = list(questions)
-        interrupt = self._lookout.interrupt(options.get("budget"))
+        interrupt = interrupt_for(self._lookout, options.get("budget"))
         return self._submit(lambda: self._answer(asked, options, interrupt, emit), interrupt)
 
     def decide(
@@ -184,7 +184,7 @@ class Scene:
     ) -> Request[Decided]:
         """As `decide`, without waiting."""
         texts = [rule if isinstance(rule, str) else rule.text for rule in rules]
-        interrupt = self._lookout.interrupt(options.get("budget"))
+        interrupt = interrupt_for(self._lookout, options.get("budget"))
         return self._submit(lambda: self._decide(texts, options, interrupt), interrupt)
 
     def logits(
